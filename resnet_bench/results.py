@@ -1,0 +1,359 @@
+"""The schema of everything a study writes: columns, units, file names; read, check, write CSV.
+
+Producers (torch) and consumers (pandas, matplotlib) meet only here, so this module needs neither.
+A table is a frozen dataclass; each field carries its unit and meaning, and the data dictionary
+`results/README.md` is generated from them. Values are raw (percent as 0-100); an empty cell means not measured.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import types
+import typing
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from resnet_bench.errors import Failure, UsageError
+
+SCHEMA_VERSION = 1
+RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
+STATUSES = ("ok", "diverged", "failed")
+
+
+def column(meaning: str, unit: str = "", key: bool = False) -> Any:
+    """A dataclass field that knows its unit, its meaning, and whether it is part of the table's key."""
+    return field(metadata={"meaning": meaning, "unit": unit, "key": key})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """One run that the study consists of, finished or not."""
+
+    run_id: str = column("readable, content-addressed name of the run", key=True)
+    arch: str = column("plain or residual")
+    depth: int = column("weighted layers, 6n+2", "layers")
+    shortcut: str = column("shortcut option a, b or c; none for plain")
+    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveRow:
+    """The state of one run after `step` optimizer updates."""
+
+    run_id: str = column("the run", key=True)
+    step: int = column("optimizer updates so far", "steps", key=True)
+    epoch: float = column("training images seen / size of the training set", "epochs")
+    lr: float = column("learning rate of the last update")
+    train_loss: float = column("mean cross-entropy since the last row, train mode, augmented", "nats")
+    train_top1_err: float = column("running training error since the last row, train mode, augmented", "%")
+    train_clean_loss: float = column("mean cross-entropy on training images, eval mode, not augmented", "nats")
+    train_clean_top1_err: float = column("error on training images, eval mode, not augmented", "%")
+    train_clean_images: int = column("training images evaluated for this row", "images")
+    test_loss: float = column("mean cross-entropy on test images, eval mode", "nats")
+    test_top1_err: float = column("error on test images, eval mode", "%")
+    test_images: int = column("test images evaluated for this row", "images")
+    train_seconds: float = column("seconds spent in training steps so far", "s")
+    eval_seconds: float = column("seconds spent in evaluation so far", "s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One finished run: what was trained, on what, where, and what came out."""
+
+    run_id: str = column("readable, content-addressed name of the run", key=True)
+    study: str = column("the study's folder under results/")
+    dataset: str = column("name of the data that were really used")
+    dataset_digest: str = column("SHA-256 over decoded pixels and labels")
+    arch: str = column("plain or residual")
+    depth: int = column("weighted layers, 6n+2", "layers")
+    shortcut: str = column("shortcut option a, b or c; none for plain")
+    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
+    protocol: str = column("name and version of the training protocol")
+    status: str = column("ok, diverged (the loss was not finite: a result) or failed")
+    steps: int = column("optimizer updates done", "steps")
+    diverged_step: int | None = column("first step whose loss was not finite", "steps")
+    batch_size: int = column("images per step", "images")
+    lr: float = column("the schedule's highest learning rate")
+    lr_warmup_steps: int | None = column("steps at the lower first rate, where the protocol has such a phase", "steps")
+    params: int = column("trainable parameters")
+    macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
+    final_train_clean_top1_err: float | None = column("training error at the last step, eval mode, not augmented", "%")
+    final_train_clean_images: int | None = column("training images in that error", "images")
+    final_test_top1_err: float | None = column("test error at the last step: the headline", "%")
+    final_test_images: int | None = column("test images in that error", "images")
+    best_test_top1_err: float | None = column("lowest test error over rows with the whole test set; no headline", "%")
+    best_step: int | None = column("step of the lowest test error", "steps")
+    step_below_80_err: int | None = column("first row whose running training error is under 80 %", "steps")
+    init_digest: str = column("SHA-256 over the initial weights that twins share")
+    batches_digest: str = column("chained SHA-256 over dataset digest and every index, offset and flip drawn")
+    eval_digest: str = column("SHA-256 over the indices of the images evaluated in rows and at the end")
+    train_seconds: float = column("seconds in training steps", "s")
+    eval_seconds: float = column("seconds in evaluation", "s")
+    img_per_sec: float = column("training images per second of train_seconds", "img/s")
+    exclusive: bool = column("was the device this run's alone")
+    device: str = column("processor or GPU model")
+    threads: int = column("CPU threads within one operation")
+    precision: str = column("fp32 or tf32")
+    compile: str = column("how the step was executed: eager")
+    torch_version: str = column("torch release and build")
+    git_commit: str = column("commit of the code, empty outside a checkout")
+    git_dirty: bool | None = column("did tracked files differ from that commit")
+    started_utc: str = column("start of the first attempt, ISO 8601")
+    attempts: int = column("how often the run was started")
+    schema_version: int = column("version of this schema")
+
+
+Row = TypeVar("Row", PlanRow, CurveRow, RunRow)
+Parsers = dict[str, Callable[[str], Any]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file of a study: its name and the dataclass of its rows."""
+
+    file: str
+    row: type[Any]
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names in file order."""
+        return [f.name for f in fields(self.row)]
+
+    @property
+    def key(self) -> list[str]:
+        """The columns that make a row unique."""
+        return [f.name for f in fields(self.row) if f.metadata["key"]]
+
+
+PLAN = Table("plan.csv", PlanRow)
+CURVES = Table("curves.csv", CurveRow)
+RUNS = Table("runs.csv", RunRow)
+TABLES = (PLAN, RUNS, CURVES)
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`, so that at any instant either the old or the new file is there, whole.
+
+    Raises:
+        Failure: the folder cannot be written; names the path and the reason.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Failure(f"cannot write {path}: {error.strerror}; free or unlock the place and call again") from None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write `value` as readable JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def to_csv(table: Table, rows: Iterable[Any]) -> str:
+    """The rows as CSV text, header first, `\\n` line ends; None and NaN become empty cells."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in rows:
+        writer.writerow([_to_cell(getattr(row, name)) for name in table.columns])
+    return text.getvalue()
+
+
+def write_csv(path: Path, table: Table, rows: Iterable[Any]) -> None:
+    """Write a whole table, atomically."""
+    write_atomically(path, to_csv(table, rows).encode())
+
+
+def _to_cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def read_csv(path: Path, table: Table) -> list[Any]:
+    """Read and check a table.
+
+    Raises:
+        UsageError: no such file, a missing or unknown column, a cell of the wrong type, a duplicate key, an unsafe
+            run id; names file, row (the header is row 1) and column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file, strict=True)
+            header = next(lines, [])
+            _check_header(path, table, header)
+            rows = _parse_rows(path, table, header, lines)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; run the study first (make sweep STUDY=...)") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+    _check_unique(path, table, rows)
+    return rows
+
+
+def parse_row(row_type: type[Row], value: dict[str, Any], where: str) -> Row:
+    """A row from a JSON object, checked like a line of CSV."""
+    table = next(t for t in TABLES if t.row is row_type)
+    unknown, missing = set(value) - set(table.columns), set(table.columns) - set(value)
+    if unknown or missing:
+        raise UsageError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}; another schema version?")
+    header = table.columns
+    cells = [_to_cell(value[name]) for name in header]
+    return typing.cast(Row, _parse_row(where, table, _parsers(table), header, cells))
+
+
+def _check_header(path: Path, table: Table, header: Sequence[str]) -> None:
+    missing = [name for name in table.columns if name not in header]
+    unknown = [name for name in header if name not in table.columns]
+    if missing:
+        raise UsageError(f"{path}: row 1: column {missing[0]!r} is missing; see results/README.md for the columns")
+    if unknown or len(set(header)) != len(header):
+        extra = unknown[0] if unknown else next(name for name in header if header.count(name) > 1)
+        raise UsageError(f"{path}: row 1: column {extra!r} is unknown or doubled; see results/README.md")
+
+
+def _parse_rows(path: Path, table: Table, header: Sequence[str], lines: Iterable[list[str]]) -> list[Any]:
+    parsers = _parsers(table)
+    return [
+        _parse_row(f"{path}: row {number}", table, parsers, header, cells)
+        for number, cells in enumerate(lines, start=2)
+        if cells
+    ]
+
+
+def _parse_row(where: str, table: Table, parsers: Parsers, header: Sequence[str], cells: Sequence[str]) -> Any:
+    if len(cells) != len(header):
+        raise UsageError(f"{where}: {len(cells)} cells instead of {len(header)}; the line is torn")
+    values = {}
+    for name, cell in zip(header, cells, strict=True):
+        try:
+            values[name] = parsers[name](cell)
+        except ValueError as error:
+            raise UsageError(f"{where}, column {name!r}: {error}") from None
+    return table.row(**values)
+
+
+def _parsers(table: Table) -> Parsers:
+    return {name: _parser(name, hint) for name, hint in typing.get_type_hints(table.row).items()}
+
+
+def _parser(name: str, hint: Any) -> Callable[[str], Any]:
+    if name == "run_id":
+        return _parse_run_id
+    if name == "status":
+        return _parse_status
+    optional = isinstance(hint, types.UnionType)
+    kind = next(t for t in typing.get_args(hint) if t is not type(None)) if optional else hint
+    # A loss that was not finite is an empty cell, so floats may always be empty.
+    parse, empty = {
+        str: (str, ""), int: (_parse_int, None), float: (_parse_float, math.nan), bool: (_parse_bool, None)
+    }[kind]  # fmt: skip
+    may_be_empty = optional or kind in (str, float)
+
+    def parse_cell(cell: str) -> Any:
+        if cell == "":
+            if not may_be_empty:
+                raise ValueError("is empty")
+            return None if optional else empty
+        return parse(cell)
+
+    return parse_cell
+
+
+def _parse_run_id(cell: str) -> str:
+    if not RUN_ID.fullmatch(cell) or cell in (".", ".."):
+        raise ValueError(f"{cell[:100]!r} is not a run id ([a-z0-9._-], at most 80 characters)")
+    return cell
+
+
+def _parse_status(cell: str) -> str:
+    if cell not in STATUSES:
+        raise ValueError(f"{cell[:100]!r} is not one of {', '.join(STATUSES)}")
+    return cell
+
+
+def _parse_int(cell: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,18}", cell):
+        raise ValueError(f"{cell[:100]!r} is not a whole number")
+    return int(cell)
+
+
+def _parse_float(cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        raise ValueError(f"{cell[:100]!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{cell!r} is not a finite number; leave the cell empty if it was not measured")
+    return value
+
+
+def _parse_bool(cell: str) -> bool:
+    if cell not in ("True", "False"):
+        raise ValueError(f"{cell[:100]!r} is not True or False")
+    return cell == "True"
+
+
+def _check_unique(path: Path, table: Table, rows: Sequence[Any]) -> None:
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, row in enumerate(rows, start=2):
+        key = tuple(getattr(row, name) for name in table.key)
+        if key in seen:
+            named = ", ".join(f"{name}={value}" for name, value in zip(table.key, key, strict=True))
+            raise UsageError(f"{path}: row {number}: {named} stands in row {seen[key]} already; remove one of them")
+        seen[key] = number
+
+
+# ---------------------------------------------------------------------------------------------- data dictionary
+
+
+def data_dictionary() -> str:
+    """`results/README.md`: what each file and column of a study holds."""
+    parts = [_DICTIONARY_HEAD]
+    for table in TABLES:
+        parts.append(f"## `{table.file}`\n\n{(table.row.__doc__ or '').strip()} Key: {', '.join(table.key)}.\n")
+        parts.append("| column | type | unit | meaning |\n| --- | --- | --- | --- |")
+        hints = typing.get_type_hints(table.row)
+        for f in fields(table.row):
+            kind = str(getattr(hints[f.name], "__name__", hints[f.name])).replace(" | None", ", may be empty")
+            parts.append(f"| `{f.name}` | {kind} | {f.metadata['unit']} | {f.metadata['meaning']} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+_DICTIONARY_HEAD = f"""\
+# Results: what each file holds
+
+Generated from the schema (version {SCHEMA_VERSION}) by `make dictionary`; do not edit by hand.
+
+One folder is one study. Its figures and tables are drawn from its CSV files alone (`make report STUDY=<folder>`):
+
+    <study>/
+      runs/<run_id>/     config.json, environment.json, curves.csv, result.json: what one run wrote
+      plan.csv           the runs that the study consists of
+      runs.csv           one row per finished run, collected from runs/
+      curves.csv         the error curves of all runs, collected from runs/
+      figures/ tables/   rendered
+
+Values are raw: errors are percent from 0 to 100, seconds and steps are cumulative, MACs are multiply-adds per image
+(1 MAC = 2 FLOPs). An empty cell means not measured. The headline error is the one at the last step.
+"""
