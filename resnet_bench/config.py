@@ -145,9 +145,9 @@ def cifar10_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[in
         steps=400,
         lr=0.02,
         lr_drops=(200, 300),
-        row_every=25,
-        row_train_images=500,
-        row_test_images=500,
+        row_every=40,
+        row_train_images=1_000,
+        row_test_images=1_000,
         final_train_images=10_000,
     )
     return _grid(depths or DEPTHS, TWINS, range(3) if seeds is None else seeds, base)

@@ -25,7 +25,7 @@ from resnet_bench.errors import Failure, UsageError
 
 SCHEMA_VERSION = 1
 RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
-STATUSES = ("ok", "diverged", "failed")
+STATUSES = ("ok", "diverged")
 
 
 def column(meaning: str, unit: str = "", key: bool = False) -> Any:
@@ -77,7 +77,7 @@ class RunRow:
     shortcut: str = column("shortcut option a, b or c; none for plain")
     seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
     protocol: str = column("name and version of the training protocol")
-    status: str = column("ok, diverged (the loss was not finite: a result) or failed")
+    status: str = column("ok, or diverged: the loss was not finite, which is a result")
     steps: int = column("optimizer updates done", "steps")
     diverged_step: int | None = column("first step whose loss was not finite", "steps")
     batch_size: int = column("images per step", "images")
@@ -98,7 +98,7 @@ class RunRow:
     train_seconds: float = column("seconds in training steps", "s")
     eval_seconds: float = column("seconds in evaluation", "s")
     img_per_sec: float = column("training images per second of train_seconds", "img/s")
-    exclusive: bool = column("was the device this run's alone")
+    exclusive: bool | None = column("did other processes use under 5 % of the processors meanwhile")
     device: str = column("processor or GPU model")
     threads: int = column("CPU threads within one operation")
     precision: str = column("fp32 or tf32")
@@ -166,7 +166,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def to_csv(table: Table, rows: Iterable[Any]) -> str:
-    """The rows as CSV text, header first, `\\n` line ends; None and NaN become empty cells."""
+    """The rows as CSV text, header first, `\\n` line ends; None and numbers that are not finite become empty cells."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
@@ -181,7 +181,7 @@ def write_csv(path: Path, table: Table, rows: Iterable[Any]) -> None:
 
 
 def _to_cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return repr(value) if isinstance(value, float) else str(value)
 
@@ -264,9 +264,8 @@ def _parser(name: str, hint: Any) -> Callable[[str], Any]:
     optional = isinstance(hint, types.UnionType)
     kind = next(t for t in typing.get_args(hint) if t is not type(None)) if optional else hint
     # A loss that was not finite is an empty cell, so floats may always be empty.
-    parse, empty = {
-        str: (str, ""), int: (_parse_int, None), float: (_parse_float, math.nan), bool: (_parse_bool, None)
-    }[kind]  # fmt: skip
+    parse = CELL_PARSERS[kind]
+    empty = {str: "", float: math.nan}.get(kind)
     may_be_empty = optional or kind in (str, float)
 
     def parse_cell(cell: str) -> Any:
@@ -311,6 +310,14 @@ def _parse_bool(cell: str) -> bool:
     if cell not in ("True", "False"):
         raise ValueError(f"{cell[:100]!r} is not True or False")
     return cell == "True"
+
+
+CELL_PARSERS: dict[type[Any], Callable[[str], Any]] = {
+    str: str,
+    int: _parse_int,
+    float: _parse_float,
+    bool: _parse_bool,
+}
 
 
 def _check_unique(path: Path, table: Table, rows: Sequence[Any]) -> None:

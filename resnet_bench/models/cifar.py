@@ -45,9 +45,7 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), _batch_norm(out_channels)
-    )
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), _batch_norm(out_channels))
 
 
 def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -147,7 +145,8 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
     elif isinstance(module, nn.BatchNorm2d):
-        for ones, zeros in ((module.weight, module.bias), (module.running_var, module.running_mean)):
+        buffers = dict(module.named_buffers())
+        for ones, zeros in ((module.weight, module.bias), (buffers["running_var"], buffers["running_mean"])):
             ones.fill_(1)
             zeros.zero_()
     elif isinstance(module, nn.Linear):

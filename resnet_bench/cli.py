@@ -1,0 +1,391 @@
+"""The command `resnet-bench`: parses, calls, prints. What a sub-command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from resnet_bench import __version__
+from resnet_bench.config import ARCHS, SHORTCUTS, STUDIES, RunConfig, Study, check_depth, find_study
+from resnet_bench.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    from resnet_bench.data.sources import Source
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.command(arguments)
+        sys.stdout.flush()
+        return code
+    except (UsageError, Failure) as error:
+        print(f"resnet-bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("resnet-bench: interrupted; finished runs are kept, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _numbers(what: str) -> Callable[[str], list[int]]:
+    def parse(text: str) -> list[int]:
+        words = text.replace(",", " ").split()
+        if not words or not all(word.isdecimal() for word in words):
+            raise argparse.ArgumentTypeError(f"{text!r}: write {what} as whole numbers, as in 20,56")
+        values = [int(word) for word in words]
+        doubled = [value for value in values if values.count(value) > 1]
+        if doubled:
+            raise argparse.ArgumentTypeError(f"{text!r}: {doubled[0]} is given twice")
+        return values
+
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="resnet-bench",
+        description="Train matched plain and residual networks; see, measure and trust the degradation phenomenon.",
+        epilog="example: resnet-bench sweep --study demo",
+    )
+    parser.add_argument("--version", action="version", version=f"resnet-bench {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_sweep(commands)
+    _add_run(commands)
+    _add_status(commands)
+    _add_report(commands)
+    _add_data(commands)
+    _add_complexity(commands)
+    _command(commands, "doctor", doctor, "versions, device, threads, where data was found and why", "doctor")
+    return parser
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def _command(
+    commands: Commands, name: str, function: Callable[[argparse.Namespace], int], meaning: str, example: str
+) -> _Parser:
+    text = f"{meaning[0].upper()}{meaning[1:]}."
+    parser = commands.add_parser(name, help=meaning, description=text, epilog=f"example: resnet-bench {example}")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_where(parser: _Parser) -> None:
+    parser.add_argument("--data", help="cifar10, digits, synthetic, a place of CIFAR-10, or a folder of images")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all studies (results)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_sweep(commands: Commands) -> None:
+    names = "; ".join(f"{study.name}: {study.meaning}" for study in STUDIES.values())
+    example = "sweep --study demo --depths 8,20 --seeds 0"
+    parser = _command(commands, "sweep", sweep, "run what is not finished of a study, and render it", example)
+    parser.add_argument("--study", required=True, help=f"auto, or one of {names}")
+    parser.add_argument("--depths", type=_numbers("depths"), help="only these, as in 20,56")
+    parser.add_argument("--seeds", type=_numbers("seeds"), help="only these, as in 0,1,2")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _add_where(parser)
+
+
+def _add_run(commands: Commands) -> None:
+    example = "run --study demo --arch plain --depth 56 --seed 0"
+    parser = _command(commands, "run", run, "train one network by the rules of a study, into its folder", example)
+    parser.add_argument("--study", required=True, help=f"one of {', '.join(STUDIES)}")
+    parser.add_argument("--arch", required=True, choices=ARCHS)
+    parser.add_argument("--depth", required=True, type=int, help="6n+2")
+    parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a)")
+    parser.add_argument("--seed", type=int, default=0, help="(0)")
+    _add_where(parser)
+
+
+def _add_status(commands: Commands) -> None:
+    parser = _command(commands, "status", status, "a table of a study's runs", "status results/demo")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+
+
+def _add_report(commands: Commands) -> None:
+    meaning = "draw a study's figures and tables again from its CSV files"
+    parser = _command(commands, "report", report, meaning, "report results/demo")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_data(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "data",
+        help="fetch, verify, list or show datasets",
+        description="Fetch, verify, list or show datasets.",
+        epilog="example: resnet-bench data list",
+    )
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION", parser_class=_Parser)
+    fetch = _command(actions, "fetch", data_fetch, "get CIFAR-10 if it is not there", "data fetch")
+    fetch.add_argument("--data", help="where to look, and to put it (the user's cache folder)")
+    fetch.add_argument("--quiet", action="store_true", help="print errors only")
+    verify = _command(actions, "verify", data_verify, "read and check a dataset", "data verify --data digits")
+    verify.add_argument("--data", default="cifar10", help="cifar10, digits, or a path (cifar10)")
+    listing = _command(actions, "list", data_list, "the known datasets and where they are", "data list")
+    listing.add_argument("--data", help="a further place to look at")
+    show = _command(actions, "show", data_show, "a picture of raw and augmented images", "data show --data digits")
+    show.add_argument("--data", default="cifar10", help="cifar10, digits, or a path (cifar10)")
+    show.add_argument("--seed", type=int, default=0, help="seed of the batches (0)")
+    show.add_argument("--out", type=Path, default=Path("data.png"), help="where to write the picture (data.png)")
+
+
+def _add_complexity(commands: Commands) -> None:
+    meaning = "parameters and multiply-adds of the networks, by closed form and by two public counters"
+    parser = _command(commands, "complexity", show_complexity, meaning, "complexity --depths 20,56")
+    parser.add_argument("--depths", type=_numbers("depths"), default=[20, 32, 44, 56, 110], help="(20,32,44,56,110)")
+    parser.add_argument("--image-size", type=int, default=32, help="pixels a side (32)")
+    parser.add_argument("--classes", type=int, default=10, help="(10)")
+
+
+# ---------------------------------------------------------------------------------------------- studies
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Plan, train, collect, render."""
+    study = _find_study(arguments.study, arguments.device)
+    for depth in arguments.depths or []:
+        check_depth(depth)
+    source, folder, runs = _choose(study, arguments, arguments.depths, arguments.seeds)
+    if arguments.dry_run:
+        return _print_plan(study, source, folder, runs, arguments)
+    return _train(study, source, folder, runs, arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train one network of a study."""
+    import dataclasses
+
+    study = find_study(arguments.study)
+    shortcut = arguments.shortcut or ("none" if arguments.arch == "plain" else "a")
+    source, folder, runs = _choose(study, arguments, [arguments.depth], [arguments.seed])
+    chosen = dataclasses.replace(runs[0], arch=arguments.arch, shortcut=shortcut)
+    return _train(study, source, folder, [chosen], arguments)
+
+
+def _find_study(name: str, device: str) -> Study:
+    if name != "auto":
+        return find_study(name)
+    from resnet_bench.environment import find_device
+
+    return find_study("cifar10-paper" if find_device(device).type == "cuda" else "cifar10-short")
+
+
+def _choose(
+    study: Study, arguments: argparse.Namespace, depths: list[int] | None, seeds: list[int] | None
+) -> tuple[Source, Path, list[RunConfig]]:
+    from resnet_bench.data.sources import find_source
+
+    source = find_source(study.dataset, arguments.data)
+    folder = arguments.results / study.folder_name(source.name)
+    return source, folder, study.runs(source.name, depths, seeds)
+
+
+def _print_plan(
+    study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
+) -> int:
+    from resnet_bench.config import display_name
+    from resnet_bench.machine import available_cores
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
+
+    plan = Plan(runs, StudyFolder(folder).results(), DataShape.of(source.image_shape))
+    for config in plan.runs:
+        state = "done" if config.run_id in plan.done else "to do"
+        print(
+            f"{state:6} {display_name(config.arch, config.depth, config.shortcut)} seed {config.seed}  {config.run_id}"
+        )
+    rate = plan.measured_rate()
+    basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
+    kind = "cuda" if arguments.device.startswith("cuda") or study.name == "cifar10-paper" else "cpu"
+    seconds = plan.seconds(rate or typical_rate(kind, available_cores()))
+    print(f"{study.name} on {source.name} ({source.where}) -> {folder}")
+    print(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
+    return 0
+
+
+def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace) -> int:
+    from resnet_bench.environment import configure, find_device
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.plan import DataShape, Plan
+    from resnet_bench.study.run import Session
+    from resnet_bench.study.sweep import check_writable
+    from resnet_bench.study.sweep import sweep as run_all
+
+    device = find_device(arguments.device)
+    configure(device)
+    place = StudyFolder(folder)
+    check_writable(place)
+    say = (lambda line: None) if arguments.quiet else print
+    say(f"study {study.name} ({study.meaning})")
+    say(f"data {source.name}: {source.where} ({source.reason})")
+    dataset = source.load(_progress("reading", arguments.quiet))
+    session = Session.open(place, dataset, device)
+    say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {session.fingerprint.precision}")
+    shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
+    plan = Plan(runs, place.results(), shape)
+    say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    outcome = run_all(session, plan, quiet=arguments.quiet)
+    _render(folder, arguments.quiet)
+    if outcome.failed:
+        raise Failure("\n".join([f"{len(outcome.failed)} runs failed; the others are kept:", *outcome.failed]))
+    return 0
+
+
+def _progress(what: str, quiet: bool) -> Callable[[int, int], None] | None:
+    """A line that counts on a terminal, a line per quarter elsewhere."""
+    if quiet:
+        return None
+    shown = -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        percent = 100 * done // total
+        step = percent if sys.stdout.isatty() else percent // 25
+        if step != shown:
+            shown = step
+            end = "\n" if done >= total or not sys.stdout.isatty() else "\r"
+            print(f"{what} {percent} % of {total:,}", end=end, flush=True)
+
+    return show
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Print the runs of a study."""
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.status import status_table
+
+    _check_folder(arguments.folder)
+    print(status_table(StudyFolder(arguments.folder)), end="")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Render a study."""
+    _check_folder(arguments.folder)
+    _render(arguments.folder, arguments.quiet)
+    return 0
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        there = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
+        known = f"studies there: {', '.join(there)}" if there else "run a study first (make demo)"
+        raise UsageError(f"{folder}: no such folder; {known}")
+
+
+def _render(folder: Path, quiet: bool) -> None:
+    from resnet_bench.report import render, summarize
+
+    paths = render(folder)
+    if not quiet:
+        print(f"\n{summarize(folder)}\n")
+        print(f"{len(paths)} figures and tables written; start with {folder / 'README.md'}")
+
+
+# ---------------------------------------------------------------------------------------------- data
+
+
+def data_fetch(arguments: argparse.Namespace) -> int:
+    """Get CIFAR-10."""
+    from resnet_bench.data.sources import find_source
+
+    source = find_source("cifar10", arguments.data)
+    if source.name != "cifar10":
+        raise UsageError(f"--data {arguments.data} holds {source.name}; only cifar10 is fetched")
+    dataset = source.load(_progress("fetching", arguments.quiet))
+    if not arguments.quiet:
+        print(f"cifar10 is at {find_source('cifar10', arguments.data).where}, digest {dataset.digest}")
+    return 0
+
+
+def data_verify(arguments: argparse.Namespace) -> int:
+    """Read a dataset and print what it is."""
+    from resnet_bench.data.sources import find_source
+
+    source = find_source("cifar10", arguments.data)
+    if not source.found:
+        raise Failure(f"{source.name}: {source.where}; fetch it with: resnet-bench data fetch")
+    dataset = source.load(_progress("reading", False))
+    channels, height, width = dataset.image_shape
+    print(
+        f"{dataset.name}: {len(dataset.train_labels)} train and {len(dataset.test_labels)} test images, "
+        f"{height}x{width}x{channels}, {len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})"
+    )
+    print(f"from {source.where} ({source.reason})\ndigest {dataset.digest}")
+    return 0
+
+
+def data_list(arguments: argparse.Namespace) -> int:
+    """Print the datasets that a study can be trained on here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from resnet_bench.data.sources import BUILTIN, find_source
+
+    sources = [find_source(name) for name in BUILTIN]
+    if arguments.data:
+        sources.append(find_source("cifar10", arguments.data))
+    table = Table("dataset", "found", "image", "where", box=None)
+    for source in sources:
+        size = "x".join(map(str, (*source.image_shape[1:], source.image_shape[0])))
+        table.add_row(source.name, "yes" if source.found else "no", size, source.where)
+    Console(highlight=False).print(table)
+    return 0
+
+
+def data_show(arguments: argparse.Namespace) -> int:
+    """Write a picture of raw and augmented images."""
+    from resnet_bench.data.show import write_grid
+    from resnet_bench.data.sources import find_source
+
+    source = find_source("cifar10", arguments.data)
+    write_grid(source.load(_progress("reading", False)), arguments.seed, arguments.out)
+    print(f"{arguments.out}: upper row as stored, below as the network sees it, from {source.name}")
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- machine
+
+
+def show_complexity(arguments: argparse.Namespace) -> int:
+    """Print the counts of plain and residual networks."""
+    from resnet_bench.study.counts import complexity_table
+
+    for depth in arguments.depths:
+        check_depth(depth)
+    if arguments.image_size < 8 or arguments.classes < 1:
+        raise UsageError("--image-size must be at least 8, and --classes at least 1")
+    print(complexity_table(arguments.depths, arguments.image_size, arguments.classes), end="")
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print what a bug report needs."""
+    from resnet_bench.study.doctor import diagnosis
+
+    print(diagnosis(), end="")
+    return 0

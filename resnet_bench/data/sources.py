@@ -1,0 +1,115 @@
+"""Which data a study is trained on: what lies at DATA decides, else the study's own dataset is found or fetched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_bench.data import builtin, cifar10, folder
+from resnet_bench.data.dataset import Dataset
+from resnet_bench.errors import UsageError
+
+Progress = Callable[[int, int], None]  # (done, total), bytes or images
+BUILTIN = ("cifar10", "digits", "synthetic")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset that can be loaded, and why it is this one."""
+
+    name: str
+    where: str  # where the images lie or come from
+    reason: str  # why this source was chosen
+    image_shape: tuple[int, int, int]  # (channels, height, width)
+    found: bool  # False: loading fetches it first
+    load: Callable[[Progress | None], Dataset]
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where fetched and decoded data are kept: RESNET_BENCH_CACHE, else the user's cache folder."""
+    if environ.get("RESNET_BENCH_CACHE"):
+        return Path(environ["RESNET_BENCH_CACHE"])
+    base = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "resnet-bench"
+
+
+def find_source(default: str, data: str | None = None, environ: Mapping[str, str] = os.environ) -> Source:
+    """The source that `data` names: a dataset's name, a place of CIFAR-10, or a folder of images.
+
+    Args:
+        default: the dataset to use where `data` is not given, or is an empty folder (CIFAR-10 is fetched into it).
+        data: as DATA= on the command line.
+        environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
+
+    Raises:
+        UsageError: nothing at `data`, or something that is no dataset.
+    """
+    if not data:
+        return _named(default, [], "the study's own dataset", environ)
+    if data.partition(":")[0] in BUILTIN:
+        return _named(data, [], f"DATA={data}", environ)
+    place = Path(data).expanduser()
+    if not place.exists():
+        known = ", ".join(BUILTIN)
+        raise UsageError(f"DATA={data}: no such file or folder, and no dataset of that name (known: {known})")
+    if cifar10.find([("DATA", place)]) is not None:
+        return _named("cifar10", [("DATA", place)], f"DATA={data} holds CIFAR-10", environ)
+    if place.is_dir() and not any(place.iterdir()):
+        return _named(default, [("DATA", place)], f"DATA={data} is empty", environ)
+    if place.is_dir() and ((place / "train").is_dir() or (place / "test").is_dir()):
+        return _image_folder(place, f"DATA={data} is a folder of images", environ)
+    raise UsageError(
+        f"DATA={data}: neither CIFAR-10 (cifar-10-python.tar.gz or cifar-10-batches-py/) nor images in "
+        "train/<class>/ and test/<class>/"
+    )
+
+
+def _named(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapping[str, str]) -> Source:
+    kind, _, shape_text = name.partition(":")
+    if kind == "digits":
+        return Source("digits", "inside scikit-learn", reason, (3, 8, 8), True, lambda _: builtin.digits())
+    if kind == "synthetic":
+        shape = _parse_shape(shape_text) if shape_text else (3, 32, 32)
+        dataset = builtin.synthetic(shape, num_train=256, num_test=64) if shape_text else builtin.synthetic()
+        return Source(dataset.name, "made here", reason, shape, True, lambda _: dataset)
+    if kind == "cifar10":
+        return _cifar10(places, reason, environ)
+    raise UsageError(f"dataset {name!r} is unknown; one of {', '.join(BUILTIN)}, or the path of a folder of images")
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) <= 512 for part in parts):
+        raise UsageError(f"synthetic:{text}: write channels x height x width, as in synthetic:3x32x32")
+    channels, height, width = map(int, parts)
+    if min(height, width) < folder.SMALLEST_SIDE:
+        raise UsageError(f"synthetic:{text}: the networks need at least {folder.SMALLEST_SIDE} pixels a side")
+    return channels, height, width
+
+
+def cifar10_places(environ: Mapping[str, str] = os.environ) -> list[tuple[str, Path]]:
+    """Where CIFAR-10 is looked for when DATA does not say: RESNET_BENCH_DATA, then the cache."""
+    places = [("RESNET_BENCH_DATA", Path(environ["RESNET_BENCH_DATA"]))] if environ.get("RESNET_BENCH_DATA") else []
+    return [*places, ("cache", cache_folder(environ))]
+
+
+def _cifar10(places: list[tuple[str, Path]], reason: str, environ: Mapping[str, str]) -> Source:
+    target = places[0][1] if places else cache_folder(environ)
+    everywhere = [*places, *cifar10_places(environ)]
+    path = cifar10.find(everywhere)
+
+    def load(progress: Progress | None) -> Dataset:
+        return cifar10.read(cifar10.obtain(everywhere, target, progress=progress))
+
+    where = str(path) if path else f"not found yet; will be fetched into {target}"
+    return Source("cifar10", where, reason, (3, 32, 32), path is not None, load)
+
+
+def _image_folder(place: Path, reason: str, environ: Mapping[str, str]) -> Source:
+    name = folder.dataset_name(place, frozenset(BUILTIN))
+    cache = cache_folder(environ)
+    return Source(
+        name, str(place), reason, folder.image_shape(place), True, lambda p: folder.read(place, name, cache, p)
+    )

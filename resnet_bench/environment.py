@@ -1,0 +1,97 @@
+"""Where and how a run executes: named random streams, determinism switches, device, hardware and software."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from resnet_bench.errors import UsageError
+from resnet_bench.machine import available_cores, cpu_model
+
+
+def generator(seed: int, stream: str, *counters: int) -> torch.Generator:
+    """A CPU generator that is a function of its arguments alone.
+
+    A run's one seed is split into named streams ("init", "order", "augmentation"), and a stream by counters (the
+    epoch, say), so that nothing depends on how many numbers were drawn before.
+    """
+    text = ":".join(("resnet-bench", stream, str(seed), *map(str, counters)))
+    derived = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    return torch.Generator().manual_seed(derived)
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is a GPU, else the CPU. UsageError for a device that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is unknown; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
+    return device
+
+
+def configure(device: torch.device, threads: int | None = None) -> None:
+    """Set what makes runs repeatable: deterministic algorithms, a fixed number of threads, denormals flushed.
+
+    Call once per process before the first operation: worker threads inherit the denormal mode when they start.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads or available_cores())
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time only
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for everything queued on the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the numbers of a run may depend on beside its configuration."""
+
+    device: str
+    threads: int
+    precision: str
+    torch_version: str
+    details: dict[str, Any]
+
+
+def fingerprint(device: torch.device) -> Fingerprint:
+    """Hardware and software of this process. Holds no host names and no paths."""
+    details: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "cores": available_cores(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "flush_denormal": True,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        details |= {
+            "gpu_memory_bytes": properties.total_memory,
+            "gpu_multiprocessors": properties.multi_processor_count,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return Fingerprint(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else details["cpu"],
+        threads=torch.get_num_threads(),
+        precision="tf32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "fp32",
+        torch_version=torch.__version__,
+        details=details,
+    )

@@ -1,0 +1,75 @@
+"""Facts about the machine and the checkout that need no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+
+def available_cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_state() -> tuple[str, bool | None]:
+    """(commit, dirty) of the checkout this package lies in; ("", None) outside one."""
+    root = Path(__file__).parent.parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return "", None
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "", None
+
+
+FOREIGN_SHARE = 0.05  # of all cores: more than this, and a run did not have the machine to itself
+
+
+class ForeignLoad:
+    """How much of the processors other processes used since this object was made."""
+
+    def __init__(self) -> None:
+        self._busy = _busy_seconds()
+        self._own = self._own_seconds()
+        self._started = time.monotonic()
+
+    def exclusive(self) -> bool | None:
+        """Was this process (nearly) alone; None where the system does not tell."""
+        if self._busy is None or (busy := _busy_seconds()) is None:
+            return None
+        foreign = (busy - self._busy) - (self._own_seconds() - self._own)
+        capacity = (time.monotonic() - self._started) * (os.cpu_count() or 1)
+        return foreign < FOREIGN_SHARE * capacity
+
+    @staticmethod
+    def _own_seconds() -> float:
+        times = os.times()
+        return times.user + times.system
+
+
+def _busy_seconds() -> float | None:
+    """Seconds in which any core of the machine worked, since it was started."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,46 @@
+"""What a bug report needs: versions, device, threads, and where data was found."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from resnet_bench import __version__
+from resnet_bench.data.sources import BUILTIN, cache_folder, find_source
+from resnet_bench.environment import configure, find_device, fingerprint
+from resnet_bench.machine import cpu_model, git_state
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "fvcore", "scikit-learn", "pillow", "rich")
+VARIABLES = ("RESNET_BENCH_DATA", "RESNET_BENCH_CACHE", "RESNET_BENCH_CIFAR10_URL", "RESNET_BENCH_OFFLINE")
+
+
+def diagnosis() -> str:
+    """The answer of `resnet-bench doctor`, a fact a line."""
+    device = find_device("auto")
+    configure(device)
+    here = fingerprint(device)
+    commit, dirty = git_state()
+    lines = [
+        f"resnet-bench {__version__}, commit {commit[:12] or 'unknown'}{' with changes' if dirty else ''}",
+        f"Python {platform.python_version()} on {platform.platform()}",
+        *(f"{name} {_version(name)}" for name in PACKAGES),
+        f"CPU {cpu_model()}, {here.details['cores']} cores, {here.details['cpu_capability']}",
+        f"device auto = {device}: {here.device}; {here.threads} threads, precision {here.precision}",
+        f"CUDA: {torch.cuda.device_count()} devices; torch was built for {torch.version.cuda or 'the CPU only'}",
+        f"cache {cache_folder()}",
+        *(f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)),
+    ]
+    for name in BUILTIN:
+        source = find_source(name)
+        lines.append(f"data {source.name}: {source.where}")
+    return "\n".join(lines) + "\n"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

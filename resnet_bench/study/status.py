@@ -1,0 +1,54 @@
+"""The table of a study's runs: what is done, what is not, with errors and time. Needs no torch."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from resnet_bench.config import display_name
+from resnet_bench.results import PlanRow, RunRow
+from resnet_bench.study.folder import StudyFolder, read_json
+from resnet_bench.study.plan import format_seconds
+
+
+def status_table(study: StudyFolder) -> str:
+    """Every planned or started run of the study, as text for a terminal of the present width."""
+    results = study.results()
+    planned = {row.run_id: row for row in study.read_plan()}
+    table = Table("run", "seed", "status", "step", "train %", "test %", "time", box=box.SIMPLE_HEAD)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    counts: dict[str, int] = {}
+    for run_id, row in planned.items():
+        state, cells = _describe(study, row, results.get(run_id))
+        counts[state] = counts.get(state, 0) + 1
+        table.add_row(display_name(row.arch, row.depth, row.shortcut), str(row.seed), state, *cells)
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+        total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs planned yet"
+        console.print(f"{study.path}: {total}", soft_wrap=True)
+    return captured.get()
+
+
+def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tuple[str, tuple[str, str, str, str]]:
+    if result is not None:
+        seconds = format_seconds(result.train_seconds + result.eval_seconds)
+        errors = _percent(result.final_train_clean_top1_err), _percent(result.final_test_top1_err)
+        return ("done" if result.status == "ok" else result.status), (str(result.steps), *errors, seconds)
+    folder = study.run(planned.run_id)
+    steps = read_json(folder.config)["config"]["steps"] if folder.config.exists() else None
+    if steps is None:
+        return "to do", ("", "", "", "")
+    rows = folder.read_curves()
+    state = "failed" if folder.failure.exists() else "unfinished"
+    if not rows:
+        return state, (f"0/{steps}", "", "", "")
+    last = rows[-1]
+    seconds = format_seconds(last.train_seconds + last.eval_seconds)
+    return state, (f"{last.step}/{steps}", _percent(last.train_clean_top1_err), _percent(last.test_top1_err), seconds)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

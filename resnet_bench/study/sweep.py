@@ -1,0 +1,153 @@
+"""A whole study in this process: check, estimate, run what is not finished, collect."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import uuid
+from dataclasses import dataclass
+
+import torch
+
+from resnet_bench.config import RunConfig, display_name
+from resnet_bench.data.batches import BatchStream
+from resnet_bench.environment import generator
+from resnet_bench.errors import Failure, UsageError
+from resnet_bench.models import build_model
+from resnet_bench.results import RUNS, RunRow, read_csv, write_atomically
+from resnet_bench.study.folder import StudyFolder, collect
+from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, work
+from resnet_bench.study.progress import Clock, Progress
+from resnet_bench.study.run import Session, execute
+from resnet_bench.throughput import Stopwatch
+from resnet_bench.training.engine import DeviceData, Meter, make_optimizer, train_step
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did."""
+
+    rows: list[RunRow]  # all finished runs of the folder
+    failed: list[str]  # one line per run that failed in this sweep
+
+
+def check_writable(study: StudyFolder) -> None:
+    """Raise UsageError unless files can be made in the study's folder; creates the folder."""
+    probe = study.path / f".probe.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        (study.path / "runs").mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"the results folder {study.path} cannot be written: {error.strerror}; set RESULTS=") from None
+
+
+def check_comparable(session: Session, plan: Plan) -> None:
+    """Raise UsageError if the folder's finished runs differ in data, protocol or precision from those to come."""
+    now = {
+        "dataset_digest": session.dataset.digest,
+        "protocol": plan.runs[0].protocol,
+        "precision": session.fingerprint.precision,
+    }
+    for row in plan.done.values():
+        for name, value in now.items():
+            if getattr(row, name) != value:
+                there = f"{session.study.path}: run {row.run_id} has {name} {getattr(row, name)}"
+                raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
+
+
+def check_nothing_lost(study: StudyFolder) -> None:
+    """Raise UsageError if runs.csv holds runs whose folders are gone: collecting would drop them."""
+    path = study.path / RUNS.file
+    gone = (
+        [row.run_id for row in read_csv(path, RUNS) if not study.run(row.run_id).result.exists()]
+        if path.exists()
+        else []
+    )
+    if gone:
+        raise UsageError(
+            f"{path}: holds {len(gone)} runs without a folder in runs/ ({gone[0]}); restore it or move the CSV files"
+        )
+
+
+def probe_rate(plan: Plan, data: DeviceData) -> float:
+    """Work per second of the shallowest network to do, from a few steps on this device."""
+    run = plan.todo[0]
+    model = build_model(
+        run.arch,
+        run.depth,
+        run.shortcut,
+        in_channels=data.train_images.shape[1],
+        num_classes=data.num_classes,
+        generator=generator(0, "probe"),
+    ).to(data.device)
+    optimizer, meter = make_optimizer(model, 0.9, 0.0), Meter(data.device)
+    stream = BatchStream(len(data.train_images), run.batch_size, 0, run.augmentation)
+    watch = Stopwatch(data.device)
+    train_step(model, optimizer, data, meter, stream.draws(0).to(data.device))
+    steps = 0
+    with watch:
+        while steps < 2 or (steps < 20 and time.perf_counter() - watch.started < 1.0):
+            train_step(model, optimizer, data, meter, stream.draws(steps).to(data.device))
+            steps += 1
+    images_per_second = steps * run.batch_size / watch.seconds
+    return images_per_second * network_macs(run, plan.shape)
+
+
+def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
+    """Do what is left of the plan. A run that fails is reported and does not stop the others.
+
+    Raises:
+        UsageError: the folder holds runs that these cannot be compared with.
+        Failure: results cannot be written.
+    """
+    check_comparable(session, plan)
+    check_nothing_lost(session.study)
+    session.study.add_to_plan(plan.runs)
+    failed = _run_all(session, plan, quiet) if plan.todo else []
+    return Outcome(collect(session.study), failed)
+
+
+def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
+    rate = plan.measured_rate() or probe_rate(plan, session.data)
+    failed = []
+    with Progress(len(plan.todo), Clock(sum(work(run, plan.shape) for run in plan.todo), rate), quiet) as progress:
+        progress.say(f"{len(plan.todo)} runs to do, about {format_seconds(plan.seconds(rate))} on this machine")
+        try:
+            for run in plan.todo:
+                failed += _run_one(session, run, plan.shape, progress)
+        finally:
+            collect(session.study)
+    return failed
+
+
+def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Progress) -> list[str]:
+    """Execute a run; the list holds one line if it failed."""
+    progress.start(run, work(run, shape))
+    try:
+        row = execute(session, run, progress)
+    except (Failure, UsageError):
+        raise
+    except Exception as error:  # whatever it was, the other runs go on; the whole trace is kept with the run
+        folder = session.study.run(run.run_id)
+        write_atomically(folder.failure, traceback.format_exc().encode())
+        line = f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed} failed: {_advice(error)}"
+        progress.finish(f"FAILED, {_advice(error)}")
+        return [f"{line} (see {folder.failure})"]
+    progress.finish(describe(row))
+    return []
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "out of memory; free some, or use a larger device: the batch size is part of the protocol"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def describe(row: RunRow) -> str:
+    """A finished run in a few words."""
+    seconds = format_seconds(row.train_seconds + row.eval_seconds)
+    if row.status == "diverged":
+        return f"diverged at step {row.diverged_step}, in {seconds}"
+    errors = f"train {row.final_train_clean_top1_err:.2f} %, test {row.final_test_top1_err:.2f} % error"
+    return f"{errors}, in {seconds} ({row.img_per_sec:.0f} img/s)"

@@ -1,0 +1,216 @@
+"""One run from its first step to its last: schedule, steps, rows. Opens no files and prints nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from resnet_bench.config import RunConfig
+from resnet_bench.data.batches import BatchStream, chain_digest
+from resnet_bench.environment import generator
+from resnet_bench.models import build_model, init_digest
+from resnet_bench.results import CurveRow
+from resnet_bench.throughput import Stopwatch
+from resnet_bench.training.engine import DeviceData, EvalSet, Meter, evaluate, make_optimizer, train_step
+
+CHECK_STEPS = 50  # how often, in steps, a run is checked for divergence
+
+
+def learning_rate(config: RunConfig, step: int, lr_warmup_steps: int | None) -> float:
+    """The learning rate of 0-based step `step`.
+
+    Args:
+        config: holds the schedule.
+        step: optimizer updates done before this one.
+        lr_warmup_steps: steps that the warm-up phase took, None while it lasts. Warm-up steps count in the schedule.
+    """
+    base: float = config.lr_warmup if config.lr_warmup is not None and lr_warmup_steps is None else config.lr
+    return base / 10.0 ** sum(step >= drop for drop in config.lr_drops)  # dividing: 0.1 * 0.1 is not 0.01
+
+
+@dataclass
+class TrainState:
+    """Everything that the rest of a run depends on."""
+
+    model: nn.Module
+    optimizer: torch.optim.SGD
+    meter: Meter
+    train_clock: Stopwatch
+    eval_clock: Stopwatch
+    batch_size: int
+    init_digest: str
+    batches_digest: str
+    step: int = 0
+    lr_warmup_steps: int | None = None
+    window_wrong: int = 0  # meter.wrong when the warm-up window began
+    row_step: int = 0  # step of the last row
+    row_wrong: int = 0  # meter.wrong at the last row
+    diverged_step: int | None = None
+    rows: list[CurveRow] = field(default_factory=list)
+
+    @classmethod
+    def initial(cls, config: RunConfig, data: DeviceData, dataset_digest: str) -> TrainState:
+        """The state before the first step."""
+        model = build_model(
+            config.arch,
+            config.depth,
+            config.shortcut,
+            in_channels=data.train_images.shape[1],
+            num_classes=data.num_classes,
+            generator=generator(config.seed, "init"),
+        )
+        digest = init_digest(model)
+        model.to(data.device)
+        return cls(
+            model=model,
+            optimizer=make_optimizer(model, config.momentum, config.weight_decay),
+            meter=Meter(data.device),
+            train_clock=Stopwatch(data.device),
+            eval_clock=Stopwatch(data.device),
+            batch_size=config.batch_size,
+            init_digest=digest,
+            batches_digest=dataset_digest,
+        )
+
+    def running_error(self) -> float:
+        """Training error (%) since the last row; waits for the device."""
+        images = (self.step - self.row_step) * self.batch_size
+        return 100 * (int(self.meter.wrong) - self.row_wrong) / images
+
+
+class Sink(Protocol):
+    """What a run tells while it goes on."""
+
+    def step(self, state: TrainState) -> None:
+        """A step was queued on the device."""
+
+    def row(self, state: TrainState) -> None:
+        """A row was added to `state.rows`."""
+
+
+@dataclass(frozen=True)
+class EvalSets:
+    """The images evaluated in rows, and at the last step."""
+
+    row_train: EvalSet
+    row_test: EvalSet
+    final_train: EvalSet
+    final_test: EvalSet
+
+    @classmethod
+    def of(cls, config: RunConfig, data: DeviceData) -> EvalSets:
+        """As the configuration says; the test set is whole at the last step."""
+        return cls(
+            row_train=EvalSet.train(data, config.row_train_images),
+            row_test=EvalSet.test(data, config.row_test_images),
+            final_train=EvalSet.train(data, config.final_train_images),
+            final_test=EvalSet.test(data, None),
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the indices of all four."""
+        sha256 = hashlib.sha256()
+        for chosen in (self.row_train, self.row_test, self.final_train, self.final_test):
+            sha256.update(chosen.indices.numpy().tobytes() + b";")
+        return sha256.hexdigest()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run works on, beside its state: the same from the first step to the last."""
+
+    config: RunConfig
+    data: DeviceData
+    stream: BatchStream
+    eval_sets: EvalSets
+
+    @classmethod
+    def of(cls, config: RunConfig, data: DeviceData) -> Job:
+        """The batches and evaluated images of `config` on `data`."""
+        stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation)
+        return cls(config, data, stream, EvalSets.of(config, data))
+
+
+def fit(state: TrainState, job: Job, sink: Sink) -> None:
+    """Train from `state.step` to the last step, or until the loss is not finite (`state.diverged_step`)."""
+    state.model.train()
+    while state.step < job.config.steps and state.diverged_step is None:
+        with state.train_clock:
+            _train_until(_next_edge(state.step, job.config), state, job, sink)
+        _check_divergence(state)
+        if state.diverged_step is None:
+            _check_warmup(state, job.config)
+            if state.step % job.config.row_every == 0 or state.step == job.config.steps:
+                _add_row(state, job)
+                sink.row(state)
+
+
+def _next_edge(step: int, config: RunConfig) -> int:
+    """The next step at which the host looks at what the device counted."""
+    periods = [CHECK_STEPS, config.row_every]
+    if config.lr_warmup is not None:
+        periods.append(config.lr_warmup_window)
+    return min(config.steps, *(step - step % period + period for period in periods))
+
+
+def _train_until(edge: int, state: TrainState, job: Job, sink: Sink) -> None:
+    while state.step < edge:
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(job.config, state.step, state.lr_warmup_steps)
+        draws = job.stream.draws(state.step)
+        state.batches_digest = chain_digest(state.batches_digest, draws)
+        train_step(state.model, state.optimizer, job.data, state.meter, draws.to(job.data.device, non_blocking=True))
+        state.step += 1
+        sink.step(state)
+
+
+def _check_divergence(state: TrainState) -> None:
+    finite_steps = int(state.meter.finite_steps)
+    if finite_steps < state.step:
+        state.diverged_step = finite_steps + 1
+
+
+def _check_warmup(state: TrainState, config: RunConfig) -> None:
+    """End the warm-up phase once the error of a whole window is low enough (section 4.2, footnote on 110 layers)."""
+    if config.lr_warmup is None or state.lr_warmup_steps is not None or state.step % config.lr_warmup_window:
+        return
+    wrong = int(state.meter.wrong)
+    error = 100 * (wrong - state.window_wrong) / (config.lr_warmup_window * config.batch_size)
+    state.window_wrong = wrong
+    if error < config.lr_warmup_error:
+        state.lr_warmup_steps = state.step
+
+
+def _add_row(state: TrainState, job: Job) -> None:
+    config, data, eval_sets = job.config, job.data, job.eval_sets
+    last = state.step == config.steps
+    train_set = eval_sets.final_train if last else eval_sets.row_train
+    test_set = eval_sets.final_test if last else eval_sets.row_test
+    with state.eval_clock:
+        train_clean_loss, train_clean_err = evaluate(state.model, data, train_set)
+        test_loss, test_err = evaluate(state.model, data, test_set)
+    state.rows.append(
+        CurveRow(
+            run_id=config.run_id,
+            step=state.step,
+            epoch=state.step * config.batch_size / len(data.train_images),
+            lr=state.optimizer.param_groups[0]["lr"],
+            train_loss=float(state.meter.loss_sum) / (state.step - state.row_step),
+            train_top1_err=state.running_error(),
+            train_clean_loss=train_clean_loss,
+            train_clean_top1_err=train_clean_err,
+            train_clean_images=len(train_set.labels),
+            test_loss=test_loss,
+            test_top1_err=test_err,
+            test_images=len(test_set.labels),
+            train_seconds=state.train_clock.seconds,
+            eval_seconds=state.eval_clock.seconds,
+        )
+    )
+    state.row_step, state.row_wrong = state.step, int(state.meter.wrong)
+    state.meter.loss_sum.zero_()
