@@ -15,6 +15,7 @@ from resnet_bench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
+    from resnet_bench.study.stopping import StopRequest
 
 INTERRUPTED = 130
 
@@ -26,15 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.command(arguments)
         sys.stdout.flush()
         return code
-    except (UsageError, Failure) as error:
-        print(f"resnet-bench: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("resnet-bench: interrupted; finished runs are kept, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:  # the reader (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (UsageError, Failure) as error:
+        print(f"resnet-bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:  # what was not foreseen: a disk or a device that went away
+        print(f"resnet-bench: {error}", file=sys.stderr)
+        return Failure.exit_code
+    except KeyboardInterrupt:
+        print("resnet-bench: interrupted; nothing finished is lost, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
 
 
 # ---------------------------------------------------------------------------------------------- arguments
@@ -72,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_run(commands)
     _add_status(commands)
+    _add_verify(commands)
     _add_report(commands)
     _add_data(commands)
     _add_complexity(commands)
@@ -95,6 +100,12 @@ def _add_where(parser: _Parser) -> None:
     parser.add_argument("--data", help="cifar10, digits, synthetic, a place of CIFAR-10, or a folder of images")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all studies (results)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=os.environ.get("CHECKPOINT_SECONDS", "60"),
+        help="time between two checkpoints (CHECKPOINT_SECONDS, else 60)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
@@ -122,6 +133,12 @@ def _add_run(commands: Commands) -> None:
 
 def _add_status(commands: Commands) -> None:
     parser = _command(commands, "status", status, "a table of a study's runs", "status results/demo")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+
+
+def _add_verify(commands: Commands) -> None:
+    meaning = "check every file of a study against its digests and the schema"
+    parser = _command(commands, "verify", verify, meaning, "verify results/demo")
     parser.add_argument("folder", type=Path, help="the study's folder")
 
 
@@ -228,6 +245,19 @@ def _print_plan(
 
 
 def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace) -> int:
+    from resnet_bench.study.stopping import Stopped, StopRequest
+
+    with StopRequest().listening() as stop:
+        try:
+            return _train_listening(study, source, folder, runs, arguments, stop)
+        except Stopped as stopped:
+            print(f"resnet-bench: {stopped}; the same command goes on", file=sys.stderr)
+            return stopped.exit_code
+
+
+def _train_listening(
+    study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace, stop: StopRequest
+) -> int:
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
@@ -243,7 +273,7 @@ def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], ar
     say(f"study {study.name} ({study.meaning})")
     say(f"data {source.name}: {source.where} ({source.reason})")
     dataset = source.load(_progress("reading", arguments.quiet))
-    session = Session.open(place, dataset, device)
+    session = Session.open(place, dataset, device, checkpoint_seconds=arguments.checkpoint_seconds, stop=stop)
     say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {session.fingerprint.precision}")
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, place.results(), shape)
@@ -259,7 +289,7 @@ def _progress(what: str, quiet: bool) -> Callable[[int, int], None] | None:
     """A line that counts on a terminal, a line per quarter elsewhere."""
     if quiet:
         return None
-    shown = -1
+    shown = 0
 
     def show(done: int, total: int) -> None:
         nonlocal shown
@@ -283,6 +313,21 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def verify(arguments: argparse.Namespace) -> int:
+    """Check every file of a study; exit 1 if there is a fault."""
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.verify import verify as find_faults
+
+    _check_folder(arguments.folder)
+    faults = find_faults(StudyFolder(arguments.folder))
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise Failure(f"{arguments.folder}: {len(faults)} faults; nothing was changed")
+    print(f"{arguments.folder}: every file is what was written")
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Render a study."""
     _check_folder(arguments.folder)
@@ -299,8 +344,12 @@ def _check_folder(folder: Path) -> None:
 
 def _render(folder: Path, quiet: bool) -> None:
     from resnet_bench.report import render, summarize
+    from resnet_bench.study.folder import StudyFolder, write_sums
 
-    paths = render(folder)
+    study = StudyFolder(folder)
+    with study.lock():
+        paths = render(folder)
+        write_sums(study)
     if not quiet:
         print(f"\n{summarize(folder)}\n")
         print(f"{len(paths)} figures and tables written; start with {folder / 'README.md'}")

@@ -7,6 +7,7 @@ A table is a frozen dataclass; each field carries its unit and meaning, and the 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -108,6 +109,7 @@ class RunRow:
     git_dirty: bool | None = column("did tracked files differ from that commit")
     started_utc: str = column("start of the first attempt, ISO 8601")
     attempts: int = column("how often the run was started")
+    bit_exact: bool = column("were all attempts on the same hardware, software and commit")
     schema_version: int = column("version of this schema")
 
 
@@ -142,27 +144,82 @@ TABLES = (PLAN, RUNS, CURVES)
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, so that at any instant either the old or the new file is there, whole.
+def write_atomically(path: Path, content: bytes, *, keep_as: Path | None = None) -> None:
+    """Replace `path` by `content`, so that at any instant the old or the new file is there, whole.
+
+    Args:
+        path: the file.
+        content: all of it.
+        keep_as: if given, the old file is kept under this name; between the two renames only that name exists.
 
     Raises:
-        Failure: the folder cannot be written; names the path and the reason.
+        Failure: the folder cannot be written; names the path, the need and the reason.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            path.replace(keep_as)
         temporary.replace(path)
+        fsync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise Failure(f"cannot write {path}: {error.strerror}; free or unlock the place and call again") from None
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error, len(content)) from None
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Create `path` with `content` in one act that fails if the path exists: of two writers only one succeeds.
+
+    Raises:
+        Failure: the path exists, or the folder cannot be written.
+    """
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error, len(content)) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other writer uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in the folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError, size: int) -> Failure:
+    """The one message for a full, locked or vanished disk."""
+    why = error.strerror or str(error)
+    return Failure(f"cannot write {path} ({size:,} bytes): {why}; mend that and call again: what was there is intact")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write `value` as readable JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(path, to_json(value))
+
+
+def to_json(value: dict[str, Any]) -> bytes:
+    """JSON as every file of a study has it."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def to_csv(table: Table, rows: Iterable[Any]) -> str:

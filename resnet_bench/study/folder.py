@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
-from resnet_bench.results import CURVES, PLAN, RUNS, CurveRow, PlanRow, RunRow, parse_row, read_csv, write_csv
+from resnet_bench.results import (
+    CURVES,
+    PLAN,
+    RUNS,
+    CurveRow,
+    PlanRow,
+    RunRow,
+    parse_row,
+    read_csv,
+    to_json,
+    write_atomically,
+    write_csv,
+)
+
+RESULT = "result.json"
+SUMS = "SHA256SUMS"
+MEND = "restore the file, or remove the run's folder to train it again"
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,7 @@ class RunFolder:
     @property
     def result(self) -> Path:
         """Exists once the run is finished, and never changes again."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def failure(self) -> Path:
@@ -44,15 +63,40 @@ class RunFolder:
         return self.path / "failure.txt"
 
     def read_result(self) -> RunRow | None:
-        """The finished run's row; None while it is not finished. UsageError for a damaged file."""
+        """The finished run's row; None while it is not finished.
+
+        Raises:
+            UsageError: result.json, or a file whose digest it holds, is not what was written.
+        """
         if not self.result.exists():
             return None
-        row = parse_row(RunRow, read_json(self.result), str(self.result))
+        value = read_json(self.result)
+        if set(value) != {"row", "files", "digest"} or value["digest"] != _digest(value["row"], value["files"]):
+            raise UsageError(f"{self.result}: altered since it was written; {MEND}")
+        for name, expected in value["files"].items():
+            path = self.path / name
+            if not path.exists():
+                raise UsageError(f"{path}: missing, but {RESULT} names it; {MEND}")
+            if _sha256(path) != expected:
+                raise UsageError(f"{path}: altered since the run was finished (SHA-256 differs); {MEND}")
+        row = parse_row(RunRow, value["row"], str(self.result))
         if row.run_id != self.path.name:
-            raise UsageError(
-                f"{self.result}: holds run {row.run_id}, not {self.path.name}; restore or remove the folder"
-            )
+            raise UsageError(f"{self.result}: holds run {row.run_id}, not {self.path.name}; {MEND}")
         return row
+
+    def lock(self) -> FileLock:
+        """Held by the one process that works on the run; the system frees it when that process dies."""
+        return FileLock(self.path / ".lock")
+
+    def is_locked(self) -> bool:
+        """Does some process work on the run now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.lock().acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def read_curves(self) -> list[CurveRow]:
         """The rows so far, checked."""
@@ -69,6 +113,10 @@ class StudyFolder:
     def name(self) -> str:
         """The study's name in every table."""
         return self.path.name
+
+    def lock(self) -> FileLock:
+        """Held while the files that belong to no single run are written."""
+        return FileLock(self.path / ".lock")
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run."""
@@ -109,16 +157,52 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not readable as JSON ({error}); restore or remove the run's folder") from None
+        raise UsageError(f"{path}: not readable as JSON ({error}); {MEND}") from None
     if not isinstance(value, dict):
-        raise UsageError(f"{path}: not a JSON object; restore or remove the run's folder")
+        raise UsageError(f"{path}: not a JSON object; {MEND}")
     return value
 
 
-def collect(study: StudyFolder) -> list[RunRow]:
-    """Write runs.csv and curves.csv from the folders of finished runs; the same folders give the same bytes."""
+def _digest(row: Any, files: Any) -> str:
+    """SHA-256 over the canonical JSON of what a result says."""
+    return hashlib.sha256(json.dumps([row, files], sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def result_json(folder: RunFolder, row: RunRow) -> bytes:
+    """The content of result.json: the run's row, the SHA-256 of its other files, and one over both."""
+    files = {path.name: _sha256(path) for path in (folder.config, folder.environment, folder.curves) if path.exists()}
+    return to_json({"row": asdict(row), "files": files, "digest": _digest(asdict(row), files)})
+
+
+def collected(study: StudyFolder) -> tuple[list[RunRow], list[CurveRow]]:
+    """The rows of runs.csv and curves.csv, from the folders of finished runs."""
     rows = sorted(study.results().values(), key=sort_key)
-    curves = [row for run in rows for row in study.run(run.run_id).read_curves()]
+    return rows, [row for run in rows for row in study.run(run.run_id).read_curves()]
+
+
+def collect(study: StudyFolder) -> list[RunRow]:
+    """Write runs.csv and curves.csv; the same folders give the same bytes."""
+    rows, curves = collected(study)
     write_csv(study.path / RUNS.file, RUNS, rows)
     write_csv(study.path / CURVES.file, CURVES, curves)
     return rows
+
+
+def sums_of(study: StudyFolder) -> dict[str, str]:
+    """SHA-256 of every file of the study that is kept, by its path within the study."""
+    paths = sorted(path for path in study.path.rglob("*") if path.is_file() and not _is_transient(path))
+    return {path.relative_to(study.path).as_posix(): _sha256(path) for path in paths if path.name != SUMS}
+
+
+def _is_transient(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.startswith("checkpoint")
+
+
+def write_sums(study: StudyFolder) -> None:
+    """Write SHA256SUMS, which `sha256sum -c` reads too."""
+    text = "".join(f"{digest}  {name}\n" for name, digest in sums_of(study).items())
+    write_atomically(study.path / SUMS, text.encode())

@@ -50,7 +50,7 @@ class Progress:
         self.console = Console(stderr=False, highlight=False)
         self.bars: Bars | None = None
         self._last = 0.0
-        self._name, self._steps, self._work = "", 1, 0.0
+        self._name, self._steps, self._work, self._resumed = "", 1, 0.0, 0
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal and not self.quiet:
@@ -78,9 +78,21 @@ class Progress:
         """A run begins."""
         self.number += 1
         self._name = f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed}"
-        self._steps, self._work, self._last = run.steps, run_work, 0.0
+        self._steps, self._work, self._last, self._resumed = run.steps, run_work, 0.0, 0
         if self.bars is not None:
             self.bars.update(self._run_bar, description=self._name, total=run.steps, completed=0, text="", visible=True)
+
+    def resume(self, step: int) -> None:
+        """The run goes on from a checkpoint: what was done before is no work of this sweep."""
+        self._resumed = step
+        self.clock.total -= self._work * step / self._steps
+        self.say(f"{self._name}: goes on from step {step}")
+        if self.bars is not None:
+            self.bars.update(self._study_bar, total=self.clock.total)
+
+    def _done(self, step: int) -> float:
+        """Work that this sweep has done in the present run."""
+        return self._work * (step - self._resumed) / self._steps
 
     def step(self, step: int, error: Callable[[], float]) -> None:
         """A step is done; `error` reads the running training error from the device, so it is asked for rarely."""
@@ -88,7 +100,7 @@ class Progress:
         if self.bars is None or now - self._last < REFRESH_SECONDS:
             return
         self._last = now
-        done = self._work * step / self._steps
+        done = self._done(step)
         text = f"{error():5.1f} % error  {step}/{self._steps}"
         self.bars.update(self._run_bar, completed=step, text=text)
         left = format_seconds(self.clock.seconds_left(done))
@@ -102,13 +114,18 @@ class Progress:
         if self.bars is not None or now - self._last < LINE_SECONDS or row.step == self._steps:
             return
         self._last = now
-        left = format_seconds(self.clock.seconds_left(self._work * row.step / self._steps))
+        left = format_seconds(self.clock.seconds_left(self._done(row.step)))
         errors = f"error % train {row.train_clean_top1_err:.1f} test {row.test_top1_err:.1f}"
         self.say(f"[{self.number}/{self.num_runs}] {self._name}: step {row.step}/{self._steps}, {errors}, {left} left")
 
+    def skip(self, why: str) -> None:
+        """The present run is not this process's to do; `why` in a few words."""
+        self.clock.total -= self._work
+        self.say(f"[{self.number}/{self.num_runs}] {self._name}: {why}")
+
     def finish(self, outcome: str) -> None:
         """A run ended; `outcome` says how, in a few words."""
-        self.clock.done += self._work
+        self.clock.done += self._done(self._steps)
         if self.bars is not None:
             self.say(f"{self._name}: {outcome}")
             self.bars.update(self._study_bar, completed=self.clock.done)

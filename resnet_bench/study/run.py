@@ -1,24 +1,27 @@
-"""One run of a study: train, write the rows as they come, publish the result once."""
+"""One run of a study: train, save, write the rows as they come, publish the result once."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import os
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from resnet_bench import __version__
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench.errors import UsageError
 from resnet_bench.machine import ForeignLoad, git_state
-from resnet_bench.results import CURVES, SCHEMA_VERSION, CurveRow, RunRow, write_csv, write_json
-from resnet_bench.study.folder import RunFolder, StudyFolder, read_json
+from resnet_bench.results import CURVES, SCHEMA_VERSION, CurveRow, RunRow, publish, write_csv, write_json
+from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
 from resnet_bench.study.progress import Progress
+from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest
+from resnet_bench.training import checkpoint
 from resnet_bench.training.engine import DeviceData
 from resnet_bench.training.loop import Job, TrainState, fit
 
@@ -31,20 +34,47 @@ class Session:
     dataset: Dataset
     data: DeviceData
     fingerprint: Fingerprint
+    checkpoint_seconds: float = 60.0
+    stop: StopRequest = field(default_factory=StopRequest)
     git: tuple[str, bool | None] = field(default_factory=git_state)
 
     @classmethod
-    def open(cls, study: StudyFolder, dataset: Dataset, device: torch.device) -> Session:
+    def open(
+        cls,
+        study: StudyFolder,
+        dataset: Dataset,
+        device: torch.device,
+        *,
+        checkpoint_seconds: float = 60.0,
+        stop: StopRequest | None = None,
+    ) -> Session:
         """Copy the dataset to the device and take the fingerprint."""
-        return cls(study, dataset, DeviceData.of(dataset, device), fingerprint(device))
+        data = DeviceData.of(dataset, device)
+        return cls(study, dataset, data, fingerprint(device), checkpoint_seconds, stop or StopRequest())
+
+    def software_and_hardware(self) -> dict[str, Any]:
+        """What must stay the same for a resumed run to be bit-exact."""
+        version = {"resnet_bench": __version__, "git_commit": self.git[0], "git_dirty": self.git[1]}
+        return {**version, **asdict(self.fingerprint)}
+
+    def identity(self, config: RunConfig) -> dict[str, Any]:
+        """What a run is: its configuration and the digest of its data."""
+        return {
+            "run_id": config.run_id,
+            "dataset_digest": self.dataset.digest,
+            "config": json.loads(config.canonical_json()),
+        }
 
 
-@dataclass(frozen=True)
 class RunSink:
-    """Writes a run's rows to its folder and tells the progress display."""
+    """Writes a run's rows and checkpoints to its folder and tells the progress display."""
 
-    folder: RunFolder
-    progress: Progress
+    def __init__(self, session: Session, config: RunConfig, progress: Progress) -> None:
+        self.session = session
+        self.folder = session.study.run(config.run_id)
+        self.identity = session.identity(config)
+        self.progress = progress
+        self.saved = time.monotonic()
 
     def step(self, state: TrainState) -> None:
         """Show where the run is."""
@@ -55,47 +85,101 @@ class RunSink:
         write_csv(self.folder.curves, CURVES, state.rows)
         self.progress.row(state.rows[-1])
 
+    def wants_pause(self) -> bool:
+        """Is a checkpoint due, or was the process asked to stop."""
+        return bool(self.session.stop) or time.monotonic() - self.saved >= self.session.checkpoint_seconds
+
+    def pause(self, state: TrainState) -> None:
+        """Save, unless asked to stop: then whoever catches that saves."""
+        self.poll()
+        self.save(state)
+
+    def poll(self) -> None:
+        """Raise Stopped if a signal came."""
+        self.session.stop.raise_if_asked()
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint; of a state with values that are not finite none is written."""
+        if state.is_finite():
+            checkpoint.save(self.folder.path, checkpoint.capture(state, self.identity))
+        self.saved = time.monotonic()
+
 
 def execute(session: Session, config: RunConfig, progress: Progress) -> RunRow:
-    """Train one run that is not finished yet, and publish its result.
+    """Train one run that is not finished yet, from its last checkpoint if there is one, and publish its result.
+
+    The caller holds the run's lock.
 
     Raises:
+        Stopped: the process was asked to stop; the state is saved.
         UsageError: the run's folder holds another configuration or other data.
         Failure: the folder cannot be written.
     """
     folder = session.study.run(config.run_id)
-    history = _start(session, config, folder)
+    identity = session.identity(config)
+    _claim(folder, identity)
     job = Job.of(config, session.data)
     state = TrainState.initial(config, session.data, session.dataset.digest)
-    load = ForeignLoad()
-    fit(state, job, RunSink(folder, progress))
+    _go_on(folder, state, identity, progress)
+    history = _record_attempt(session, folder, state.step)
+    sink, load = RunSink(session, config, progress), ForeignLoad()
+    try:
+        with session.stop.politely():
+            fit(state, job, sink)
+    except StoppedAtOnce:
+        raise  # perhaps in mid-step, so the state is not to be saved
+    except Stopped:
+        sink.save(state)
+        raise
+    sink.save(state)
     row = _result(session, job, state, history, load.exclusive())
-    _publish(folder, row)
+    publish(folder.result, result_json(folder, row))
+    checkpoint.drop_previous(folder.path)
     folder.failure.unlink(missing_ok=True)
     return row
 
 
-def _start(session: Session, config: RunConfig, folder: RunFolder) -> dict[str, Any]:
-    """Write config.json and environment.json; the latter counts the attempts."""
-    identity = {
-        "run_id": config.run_id,
-        "dataset_digest": session.dataset.digest,
-        "config": json.loads(config.canonical_json()),
-    }
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot create {folder.path}: {error.strerror}") from None
+def _claim(folder: RunFolder, identity: dict[str, Any]) -> None:
+    """Write config.json, or check that it says the same."""
     if folder.config.exists() and read_json(folder.config) != identity:
-        raise UsageError(f"{folder.config}: was started with another configuration or other data; use another RESULTS=")
+        raise UsageError(
+            f"{folder.config}: this run was started with another configuration or other data under the same name; "
+            "use another RESULTS=, or move the run's folder away"
+        )
     write_json(folder.config, identity)
-    before = read_json(folder.environment) if folder.environment.exists() else {}
+
+
+def _go_on(folder: RunFolder, state: TrainState, identity: dict[str, Any], progress: Progress) -> None:
+    """Bring the initial state to the last checkpoint, if there is a good one."""
+    stored, notes = checkpoint.load(folder.path)
+    for note in notes:
+        progress.say(note)
+    if stored is None:
+        return
+    if stored["identity"] != identity:
+        raise UsageError(
+            f"{folder.path}: the checkpoint is of another configuration or other data; use another RESULTS="
+        )
+    checkpoint.restore(state, stored)
+    progress.resume(state.step)
+
+
+def _record_attempt(session: Session, folder: RunFolder, step: int) -> dict[str, Any]:
+    """Add this attempt to environment.json: when, from which step, and what differs from the attempt before."""
+    now = session.software_and_hardware()
+    before: dict[str, Any] = {"environment": now, "attempts": []}
+    if folder.environment.exists():
+        before = read_json(folder.environment)
+    changed = {name: [before["environment"].get(name), value] for name, value in now.items()
+               if before["environment"].get(name) != value}  # fmt: skip
+    attempts = before["attempts"] if step else []  # from step 0 nothing of earlier attempts is in the result
+    attempt = {"utc": utc_now(), "from_step": step, "changed": changed if step else {}}
     history = {
-        "started_utc": before.get("started_utc", utc_now()),
-        "attempts": int(before.get("attempts", 0)) + 1,
-        "git_commit": session.git[0],
-        "git_dirty": session.git[1],
-        **asdict(session.fingerprint),
+        "environment": now,
+        "started_utc": before.get("started_utc", attempt["utc"]),
+        "num_attempts": before.get("num_attempts", 0) + 1,
+        "bit_exact": not any(past["changed"] for past in [*attempts, attempt]),
+        "attempts": [*attempts, attempt],
     }
     write_json(folder.environment, history)
     return history
@@ -150,7 +234,8 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         git_commit=session.git[0],
         git_dirty=session.git[1],
         started_utc=history["started_utc"],
-        attempts=history["attempts"],
+        attempts=history["num_attempts"],
+        bit_exact=history["bit_exact"],
         schema_version=SCHEMA_VERSION,
     )
 
@@ -169,15 +254,3 @@ def _errors(state: TrainState, session: Session) -> dict[str, Any]:
         "best_step": best and best.step,
         "step_below_80_err": next((row.step for row in state.rows if row.train_top1_err < 80), None),
     }
-
-
-def _publish(folder: RunFolder, row: RunRow) -> None:
-    """Make the run finished, in one act that fails if it is finished already."""
-    draft = folder.path / f".result.{os.getpid()}.tmp"
-    write_json(draft, asdict(row))
-    try:
-        os.link(draft, folder.result)
-    except OSError as error:
-        raise Failure(f"cannot publish {folder.result}: {error.strerror}; it is left as it was") from None
-    finally:
-        draft.unlink(missing_ok=True)

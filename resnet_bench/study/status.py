@@ -38,11 +38,11 @@ def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tu
         errors = _percent(result.final_train_clean_top1_err), _percent(result.final_test_top1_err)
         return ("done" if result.status == "ok" else result.status), (str(result.steps), *errors, seconds)
     folder = study.run(planned.run_id)
-    steps = read_json(folder.config)["config"]["steps"] if folder.config.exists() else None
-    if steps is None:
+    if not folder.config.exists():
         return "to do", ("", "", "", "")
+    steps = read_json(folder.config)["config"]["steps"]
     rows = folder.read_curves()
-    state = "failed" if folder.failure.exists() else "unfinished"
+    state = "running" if folder.is_locked() else "failed" if folder.failure.exists() else "interrupted"
     if not rows:
         return state, (f"0/{steps}", "", "", "")
     last = rows[-1]

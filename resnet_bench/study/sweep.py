@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import traceback
 import uuid
 from dataclasses import dataclass
 
 import torch
+from filelock import Timeout
 
+from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig, display_name
 from resnet_bench.data.batches import BatchStream
 from resnet_bench.environment import generator
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.models import build_model
-from resnet_bench.results import RUNS, RunRow, read_csv, write_atomically
+from resnet_bench.results import RUNS, RunRow, cannot_write, read_csv, write_atomically
 from resnet_bench.study.folder import StudyFolder, collect
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, work
 from resnet_bench.study.progress import Clock, Progress
 from resnet_bench.study.run import Session, execute
 from resnet_bench.throughput import Stopwatch
 from resnet_bench.training.engine import DeviceData, Meter, make_optimizer, train_step
+
+BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
+WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,35 +100,79 @@ def probe_rate(plan: Plan, data: DeviceData) -> float:
     return images_per_second * network_macs(run, plan.shape)
 
 
+def check_space(session: Session, plan: Plan) -> None:
+    """Raise Failure if the disk has no room for what the sweep will write."""
+    largest = max((complexity(run.depth, run.shortcut).params for run in plan.todo), default=0)
+    # Weights and momentum in fp32, in two generations and one being written; the finished runs keep one each.
+    need = 8 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)
+    free = shutil.disk_usage(session.study.path).free
+    if free < need:
+        raise Failure(
+            f"{session.study.path}: {free / 1e6:,.1f} MB are free, about {need / 1e6:,.1f} MB are needed for "
+            f"{len(plan.todo)} runs; make room or set RESULTS= to another disk"
+        )
+
+
 def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
     """Do what is left of the plan. A run that fails is reported and does not stop the others.
 
+    Several processes may sweep one study at once: each run is done by one of them.
+
     Raises:
+        Stopped: the process was asked to stop; everything is saved.
         UsageError: the folder holds runs that these cannot be compared with.
         Failure: results cannot be written.
     """
     check_comparable(session, plan)
     check_nothing_lost(session.study)
-    session.study.add_to_plan(plan.runs)
+    check_space(session, plan)
+    with session.study.lock():
+        session.study.add_to_plan(plan.runs)
     failed = _run_all(session, plan, quiet) if plan.todo else []
-    return Outcome(collect(session.study), failed)
+    return Outcome(_collect(session.study), failed)
+
+
+def _collect(study: StudyFolder) -> list[RunRow]:
+    with study.lock():
+        return collect(study)
 
 
 def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
     rate = plan.measured_rate() or probe_rate(plan, session.data)
-    failed = []
+    failed: list[str] = []
     with Progress(len(plan.todo), Clock(sum(work(run, plan.shape) for run in plan.todo), rate), quiet) as progress:
         progress.say(f"{len(plan.todo)} runs to do, about {format_seconds(plan.seconds(rate))} on this machine")
         try:
-            for run in plan.todo:
-                failed += _run_one(session, run, plan.shape, progress)
+            busy = [run for run in plan.todo if not _run_if_free(session, run, plan.shape, progress, failed)]
+            if busy:
+                progress.say(f"waiting for {len(busy)} runs that other processes work on")
+            while busy:  # a process that dies frees its runs, and then they are done here
+                time.sleep(WAIT_SECONDS)
+                busy = [run for run in busy if not _run_if_free(session, run, plan.shape, progress, failed)]
         finally:
-            collect(session.study)
+            _collect(session.study)
     return failed
 
 
-def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Progress) -> list[str]:
-    """Execute a run; the list holds one line if it failed."""
+def _run_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Progress, failed: list[str]) -> bool:
+    """Do the run unless another process does; False if one is at it now."""
+    folder = session.study.run(run.run_id)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with folder.lock().acquire(timeout=0):
+            if folder.result.exists():
+                progress.start(run, work(run, shape))
+                progress.skip("done by another process")
+            else:
+                _run_one(session, run, shape, progress, failed)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise cannot_write(folder.path, error, BYTES_PER_RUN) from None
+    return True
+
+
+def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Progress, failed: list[str]) -> None:
     progress.start(run, work(run, shape))
     try:
         row = execute(session, run, progress)
@@ -131,11 +181,11 @@ def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Progr
     except Exception as error:  # whatever it was, the other runs go on; the whole trace is kept with the run
         folder = session.study.run(run.run_id)
         write_atomically(folder.failure, traceback.format_exc().encode())
-        line = f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed} failed: {_advice(error)}"
         progress.finish(f"FAILED, {_advice(error)}")
-        return [f"{line} (see {folder.failure})"]
-    progress.finish(describe(row))
-    return []
+        name = display_name(run.arch, run.depth, run.shortcut)
+        failed.append(f"{name} seed {run.seed}: {_advice(error)} (see {folder.failure})")
+    else:
+        progress.finish(describe(row))
 
 
 def _advice(error: Exception) -> str:

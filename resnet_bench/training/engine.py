@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -111,16 +112,30 @@ class EvalSet:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: DeviceData, chosen: EvalSet) -> tuple[float, float]:
-    """(mean cross-entropy, top-1 error in percent) in eval mode, on single original views; BN is left as it was."""
+def evaluate(
+    model: nn.Module, data: DeviceData, chosen: EvalSet, poll: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
+    """(mean cross-entropy, top-1 error in percent) in eval mode, on single original views; BN is left as it was.
+
+    `poll` is called before each batch and may raise, to break the evaluation off.
+    """
     was_training = model.training
     model.eval()
     loss_sum = torch.zeros((), dtype=torch.float64, device=data.device)
     wrong = torch.zeros((), dtype=torch.int64, device=data.device)
-    for images, labels in zip(chosen.images.split(EVAL_BATCH), chosen.labels.split(EVAL_BATCH), strict=True):
-        logits = model(normalise(images, data.mean))
-        loss_sum += F.cross_entropy(logits, labels, reduction="sum")
-        wrong += (logits.argmax(1) != labels).sum()
-    model.train(was_training)
+    try:
+        for images, labels in zip(chosen.images.split(EVAL_BATCH), chosen.labels.split(EVAL_BATCH), strict=True):
+            poll()
+            logits = model(normalise(images, data.mean))
+            loss_sum += F.cross_entropy(logits, labels, reduction="sum")
+            wrong += (logits.argmax(1) != labels).sum()
+    finally:
+        model.train(was_training)
     count = len(chosen.labels)
     return loss_sum.item() / count, 100 * wrong.item() / count
+
+
+@torch.no_grad()
+def all_finite(model: nn.Module) -> bool:
+    """Are all weights and BN statistics finite; waits for the device once."""
+    return bool(torch.stack([value.isfinite().all() for value in model.state_dict().values()]).all())

@@ -15,7 +15,7 @@ from resnet_bench.environment import generator
 from resnet_bench.models import build_model, init_digest
 from resnet_bench.results import CurveRow
 from resnet_bench.throughput import Stopwatch
-from resnet_bench.training.engine import DeviceData, EvalSet, Meter, evaluate, make_optimizer, train_step
+from resnet_bench.training.engine import DeviceData, EvalSet, Meter, all_finite, evaluate, make_optimizer, train_step
 
 CHECK_STEPS = 50  # how often, in steps, a run is checked for divergence
 
@@ -81,15 +81,28 @@ class TrainState:
         images = (self.step - self.row_step) * self.batch_size
         return 100 * (int(self.meter.wrong) - self.row_wrong) / images
 
+    def is_finite(self) -> bool:
+        """Was every loss so far finite, and is every weight and BN statistic; waits for the device."""
+        return int(self.meter.finite_steps) == self.step and all_finite(self.model)
+
 
 class Sink(Protocol):
-    """What a run tells while it goes on."""
+    """What a run tells while it goes on, and asks."""
 
     def step(self, state: TrainState) -> None:
         """A step was queued on the device."""
 
     def row(self, state: TrainState) -> None:
         """A row was added to `state.rows`."""
+
+    def wants_pause(self) -> bool:
+        """Asked after every step: is it time to save the state, or to stop."""
+
+    def pause(self, state: TrainState) -> None:
+        """Outside all clocks, between two steps: save the state; raise to stop."""
+
+    def poll(self) -> None:
+        """Called while a row is evaluated; raises to stop. The state is as before the row."""
 
 
 @dataclass(frozen=True)
@@ -137,25 +150,41 @@ class Job:
 
 
 def fit(state: TrainState, job: Job, sink: Sink) -> None:
-    """Train from `state.step` to the last step, or until the loss is not finite (`state.diverged_step`)."""
+    """Train from `state.step` to the last step, or until something is not finite (`state.diverged_step`).
+
+    The state is consistent whenever the sink is called, so a run may be broken off there and go on later, and ends
+    bit-identical to one that was not.
+    """
     state.model.train()
-    while state.step < job.config.steps and state.diverged_step is None:
+    while state.diverged_step is None:
+        if _row_is_due(state, job.config):
+            _add_row(state, job, sink)
+        if state.step == job.config.steps or state.diverged_step is not None:
+            return
         with state.train_clock:
             _train_until(_next_edge(state.step, job.config), state, job, sink)
-        _check_divergence(state)
-        if state.diverged_step is None:
+        if _is_edge(state.step, job.config):
+            _check_divergence(state)
             _check_warmup(state, job.config)
-            if state.step % job.config.row_every == 0 or state.step == job.config.steps:
-                _add_row(state, job)
-                sink.row(state)
+        if sink.wants_pause() and state.diverged_step is None:
+            sink.pause(state)
+
+
+def _row_is_due(state: TrainState, config: RunConfig) -> bool:
+    return state.step > state.row_step and (state.step % config.row_every == 0 or state.step == config.steps)
+
+
+def _is_edge(step: int, config: RunConfig) -> bool:
+    return step == config.steps or any(step % period == 0 for period in _periods(config))
+
+
+def _periods(config: RunConfig) -> list[int]:
+    return [CHECK_STEPS, config.row_every] + ([config.lr_warmup_window] if config.lr_warmup is not None else [])
 
 
 def _next_edge(step: int, config: RunConfig) -> int:
     """The next step at which the host looks at what the device counted."""
-    periods = [CHECK_STEPS, config.row_every]
-    if config.lr_warmup is not None:
-        periods.append(config.lr_warmup_window)
-    return min(config.steps, *(step - step % period + period for period in periods))
+    return min(config.steps, *(step - step % period + period for period in _periods(config)))
 
 
 def _train_until(edge: int, state: TrainState, job: Job, sink: Sink) -> None:
@@ -167,6 +196,8 @@ def _train_until(edge: int, state: TrainState, job: Job, sink: Sink) -> None:
         train_step(state.model, state.optimizer, job.data, state.meter, draws.to(job.data.device, non_blocking=True))
         state.step += 1
         sink.step(state)
+        if sink.wants_pause():
+            return
 
 
 def _check_divergence(state: TrainState) -> None:
@@ -177,7 +208,8 @@ def _check_divergence(state: TrainState) -> None:
 
 def _check_warmup(state: TrainState, config: RunConfig) -> None:
     """End the warm-up phase once the error of a whole window is low enough (section 4.2, footnote on 110 layers)."""
-    if config.lr_warmup is None or state.lr_warmup_steps is not None or state.step % config.lr_warmup_window:
+    over = state.lr_warmup_steps is not None or state.diverged_step is not None
+    if config.lr_warmup is None or over or state.step % config.lr_warmup_window:
         return
     wrong = int(state.meter.wrong)
     error = 100 * (wrong - state.window_wrong) / (config.lr_warmup_window * config.batch_size)
@@ -186,14 +218,17 @@ def _check_warmup(state: TrainState, config: RunConfig) -> None:
         state.lr_warmup_steps = state.step
 
 
-def _add_row(state: TrainState, job: Job) -> None:
+def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
+    if not all_finite(state.model):  # the step's loss was finite, what the update made of the weights was not
+        state.diverged_step = state.step
+        return
     config, data, eval_sets = job.config, job.data, job.eval_sets
     last = state.step == config.steps
     train_set = eval_sets.final_train if last else eval_sets.row_train
     test_set = eval_sets.final_test if last else eval_sets.row_test
     with state.eval_clock:
-        train_clean_loss, train_clean_err = evaluate(state.model, data, train_set)
-        test_loss, test_err = evaluate(state.model, data, test_set)
+        train_clean_loss, train_clean_err = evaluate(state.model, data, train_set, sink.poll)
+        test_loss, test_err = evaluate(state.model, data, test_set, sink.poll)
     state.rows.append(
         CurveRow(
             run_id=config.run_id,
@@ -214,3 +249,4 @@ def _add_row(state: TrainState, job: Job) -> None:
     )
     state.row_step, state.row_wrong = state.step, int(state.meter.wrong)
     state.meter.loss_sum.zero_()
+    sink.row(state)

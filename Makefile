@@ -1,0 +1,77 @@
+# resnet_bench: every job is a target; `make help` lists them.
+# Variables may be given on the command line or in the environment, e.g. make demo DEPTHS=8 SEEDS=0
+
+STUDY ?=
+DATA ?=
+DEPTHS ?=
+SEEDS ?=
+DEVICE ?= auto
+RESULTS ?= results
+VENV ?= .venv
+PYTHON ?= python3
+
+PY := $(VENV)/bin/python
+BENCH := $(PY) -m resnet_bench
+# The code of this checkout comes first, whichever checkout the environment was set up from.
+export PYTHONPATH := $(CURDIR)
+export PYTHONUNBUFFERED := 1
+
+CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
+	--device "$(DEVICE)" --results "$(RESULTS)"
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep report test lint format cuda-check \
+	dictionary constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE RESULTS VENV PYTHON"
+
+install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
+	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \
+	if [ "$$(cat "$(VENV)/.installed" 2>/dev/null)" != "$$wanted" ]; then \
+		rm -f "$(VENV)/.installed" && \
+		$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")' && \
+		{ [ -x "$(PY)" ] || $(PYTHON) -m venv "$(VENV)"; } && \
+		$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
+		echo "$$wanted" > "$(VENV)/.installed"; \
+	fi
+
+demo: install ## the phenomenon in a few minutes, on images that need no download
+	@$(BENCH) sweep --study demo $(CHOICE)
+
+cifar-sweep: install ## the main job: CIFAR-10, the paper's protocol on CUDA, a short one on CPU
+	@$(BENCH) sweep --study "$(or $(STUDY),auto)" $(CHOICE)
+
+digits-sweep: install ## 5 depths x 5 seeds on digits: the whole phenomenon in under an hour
+	@$(BENCH) sweep --study digits-full $(CHOICE)
+
+shortcuts-sweep: install ## shortcut options A, B and C on digits
+	@$(BENCH) sweep --study digits-shortcuts $(CHOICE)
+
+sweep: install ## any study: make sweep STUDY=...
+	@$(BENCH) sweep --study "$(STUDY)" $(CHOICE)
+
+report: install ## draw figures and tables again from CSV files: make report STUDY=<folder under results/>
+	@$(BENCH) report "$(RESULTS)/$(STUDY)"
+
+test: install ## all tests that this machine can run
+	@$(PY) -m pytest
+
+cuda-check: install ## all tests that need a GPU
+	@$(PY) -m pytest -m cuda -rs
+
+lint: install ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+format: install ## rewrite the code in the project's format
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+dictionary: install ## write results/README.md from the schema
+	@$(PY) -c "from resnet_bench.results import data_dictionary; print(data_dictionary(), end='')" > results/README.md
+
+constraints: install ## write constraints.txt from what is installed now
+	@$(PY) -m pip freeze --exclude-editable | grep -v ' @ ' > constraints.new && mv constraints.new constraints.txt
+
+clean: ## remove the environment and caches; results stay
+	rm -rf "$(VENV)" build *.egg-info .mypy_cache .ruff_cache .pytest_cache

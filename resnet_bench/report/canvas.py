@@ -1,0 +1,173 @@
+"""How every figure looks and is saved: style, panels with a caption, labels at line ends, PNG and SVG bytes."""
+
+from __future__ import annotations
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from resnet_bench.results import write_atomically
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.solid_capstyle": "butt",
+    "svg.hashsalt": "resnet_bench",  # ids in the SVG would otherwise be random
+}
+LABEL_SIZE = 8.0  # points
+CAPTION_SIZE = 7.5  # points
+CHARACTER = 0.56  # mean width of a character of the default font, in units of its size
+
+# Inches. Positions are set by hand: automatic layout would let the caption's length change the panels.
+LEFT, TOP, BELOW_PANELS, PANEL_HEIGHT, CAPTION_LINE = 0.62, 0.68, 0.58, 2.9, 0.15
+PANEL_WIDTHS = {1: 4.8, 2: 3.0, 3: 2.5, 4: 2.2}
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` under this module's style and then leave the user's matplotlib settings as they were."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return function(*args, **kwargs)
+
+    return call
+
+
+def panels(titles: Sequence[str], caption: str, longest_label: str) -> tuple[Figure, list[Axes]]:
+    """A row of panels with one y axis, room for a legend above, for labels at the right and for the caption below."""
+    gap = 0.3 + len(longest_label) * LABEL_SIZE * CHARACTER / 72
+    panel = PANEL_WIDTHS[len(titles)]
+    width = LEFT + len(titles) * (panel + gap)
+    lines = textwrap.wrap(caption, int((width - 0.3) * 72 / (CAPTION_SIZE * CHARACTER)), break_on_hyphens=False)
+    bottom = BELOW_PANELS + len(lines) * CAPTION_LINE
+    height = bottom + PANEL_HEIGHT + TOP
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    all_axes: list[Axes] = []
+    for index, title in enumerate(titles):
+        box = ((LEFT + index * (panel + gap)) / width, bottom / height, panel / width, PANEL_HEIGHT / height)
+        axes = figure.add_axes(box, sharey=all_axes[0] if all_axes else None)
+        axes.set_title(title)
+        axes.tick_params(labelleft=index == 0)
+        all_axes.append(axes)
+    all_axes[0].set_ylabel("error (%)")
+    all_axes[0].yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    figure.text(0.15 / width, 0.1 / height, "\n".join(lines), size=CAPTION_SIZE, color="#333333", gid="caption")
+    return figure, all_axes
+
+
+def caption_of(figure: Figure) -> str:
+    """The caption as one line of text."""
+    return " ".join(text.get_text() for text in figure.texts if text.get_gid() == "caption").replace("\n", " ")
+
+
+def say(axes: Axes, message: str) -> None:
+    """Write in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", color="#555555", wrap=True)
+    axes.set_xticks([])
+    axes.grid(False)
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
+    """One row of legend entries above the panels."""
+    if handles:
+        y = 1 - 0.06 / figure.get_figheight()
+        figure.legend(handles=list(handles), loc="upper center", ncols=len(handles), bbox_to_anchor=(0.5, y))
+
+
+@dataclass(frozen=True)
+class EndLabel:
+    """A label for the line that ends at (x, y)."""
+
+    text: str
+    x: float
+    y: float
+    color: str
+
+
+def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
+    """Write the labels right of the panel at the height of their line's end, moved apart until none overlap."""
+    low, high = axes.get_ylim()
+    height = PANEL_HEIGHT * 72  # points
+    step = (LABEL_SIZE + 2.5) / height * (high - low)
+    ordered = sorted(labels, key=lambda label: label.y)
+    heights = spread([min(label.y, high) for label in ordered], step, low, high)
+    for label, y in zip(ordered, heights, strict=True):
+        axes.annotate(
+            label.text,
+            xy=(label.x, min(label.y, high)),
+            xytext=(1.055, y),
+            textcoords=axes.get_yaxis_transform(),
+            va="center",
+            size=LABEL_SIZE,
+            color=[0.75 * part for part in to_rgb(label.color)],  # darker: thin letters look paler than lines
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "linewidth": 0.6,
+                "color": label.color,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def spread(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
+    """Heights at least `step` apart and as near to the ascending `wanted` ones as that allows, within low and high.
+
+    Least squares under an order: with the steps taken off the heights must not fall, so neighbours that would are
+    pooled to their mean (isotonic regression).
+    """
+    blocks: list[list[float]] = []
+    for index, height in enumerate(wanted):
+        blocks.append([height - index * step])
+        while len(blocks) > 1 and _mean(blocks[-2]) > _mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    levels = [_mean(block) for block in blocks for _ in block]
+    ceiling = high - (len(wanted) - 1) * step
+    return [min(max(level, low), ceiling) + index * step for index, level in enumerate(levels)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+@styled
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem`.png (200 dpi) and `stem`.svg; the same figure gives the same bytes."""
+    paths = []
+    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": "resnet_bench"})):
+        content = io.BytesIO()
+        figure.savefig(content, format=suffix[1:], dpi=200, metadata=metadata)
+        paths.append(stem.with_suffix(suffix))
+        write_atomically(paths[-1], content.getvalue())
+    return paths

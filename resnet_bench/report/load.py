@@ -1,0 +1,166 @@
+"""Reads a study's CSV files into data frames and refuses what must not stand in one table."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resnet_bench.config import TWINS, Arm
+from resnet_bench.errors import UsageError
+from resnet_bench.results import CURVES, PLAN, RUNS, CurveRow, PlanRow, RunRow, Table, read_csv
+
+# What all runs of a table share; a difference in one of them makes errors incomparable.
+SHARED = ("protocol", "dataset", "dataset_digest", "precision")
+ARM_ORDER: tuple[Arm, ...] = (("plain", "none"), ("residual", "a"), ("residual", "b"), ("residual", "c"))
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFrames:
+    """A study as data frames with the columns of results.PLAN, RUNS and CURVES, checked to be comparable."""
+
+    name: str
+    plan: pd.DataFrame
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data really used; "" without runs."""
+        return self._shared("dataset")
+
+    @property
+    def dataset_digest(self) -> str:
+        """SHA-256 over the data; "" without runs."""
+        return self._shared("dataset_digest")
+
+    @property
+    def protocol(self) -> str:
+        """Name and version of the training protocol; "" without runs."""
+        return self._shared("protocol")
+
+    @property
+    def precision(self) -> str:
+        """Precision, fp32 or tf32; "" without runs."""
+        return self._shared("precision")
+
+    @property
+    def is_paper_protocol(self) -> bool:
+        """Is it the paper's schedule of 64k steps and not a reduced one."""
+        return self.protocol.startswith("paper-64k")
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The runs that every mean is over: those with status ok."""
+        return self.runs[self.runs["status"] == "ok"]
+
+    @property
+    def diverged(self) -> pd.DataFrame:
+        """The runs whose loss was not finite: a result, but in no mean."""
+        return self.runs[self.runs["status"] == "diverged"]
+
+    @property
+    def missing(self) -> pd.DataFrame:
+        """The planned runs that are not in runs.csv."""
+        return self.plan[~self.plan["run_id"].isin(self.runs["run_id"])]
+
+    @property
+    def finished_curves(self) -> pd.DataFrame:
+        """The error curves of the finished runs, with their arch, depth, shortcut and seed."""
+        what = self.finished[["run_id", "arch", "depth", "shortcut", "seed"]]
+        return self.curves.merge(what, on="run_id", how="inner").sort_values(["run_id", "step"])
+
+    @property
+    def arms(self) -> list[Arm]:
+        """(arch, shortcut) of every planned or recorded run, plain first; the twins of the paper if there is none."""
+        found = set(zip(self.plan["arch"], self.plan["shortcut"], strict=True))
+        found |= set(zip(self.runs["arch"], self.runs["shortcut"], strict=True))
+        return sorted(found, key=ARM_ORDER.index) or list(TWINS)
+
+    @property
+    def depths(self) -> list[int]:
+        """Every planned or recorded depth, ascending."""
+        return sorted({int(d) for frame in (self.plan, self.runs) for d in frame["depth"]})
+
+    def unique(self, column: str) -> list[str]:
+        """The different non-empty values of a column of runs.csv, sorted, as text."""
+        return sorted({str(value) for value in self.runs[column] if value is not None and value != ""})
+
+    def _shared(self, column: str) -> str:
+        return str(self.runs[column].iloc[0]) if len(self.runs) else ""
+
+
+def select(frame: pd.DataFrame, arm: Arm, depth: int | None = None) -> pd.DataFrame:
+    """The rows of one arm, and of one depth if given."""
+    rows = frame[(frame["arch"] == arm[0]) & (frame["shortcut"] == arm[1])]
+    return rows if depth is None else rows[rows["depth"] == depth]
+
+
+def load(folder: Path) -> StudyFrames:
+    """Read the CSV files of a study. Without plan.csv the recorded runs are the plan.
+
+    Raises:
+        UsageError: a file is missing or malformed, the runs are not comparable, or a curve belongs to no run.
+    """
+    runs = read_csv(folder / RUNS.file, RUNS)
+    curves = read_csv(folder / CURVES.file, CURVES)
+    plan = read_csv(folder / PLAN.file, PLAN) if (folder / PLAN.file).exists() else None
+    return from_rows(folder.resolve().name, plan, runs, curves, where=f"{folder}/")
+
+
+def from_rows(
+    name: str, plan: Sequence[PlanRow] | None, runs: Sequence[RunRow], curves: Sequence[CurveRow], where: str = ""
+) -> StudyFrames:
+    """The frames of a study from its rows, checked; `where` is the prefix of file names in messages."""
+    planned: Sequence[Any] = runs if plan is None else plan
+    frames = StudyFrames(name, _frame(PLAN, planned), _frame(RUNS, runs), _frame(CURVES, curves))
+    _check_comparable(frames, where)
+    _check_arms(frames, where)
+    _check_curves(frames, where)
+    return frames
+
+
+def _frame(table: Table, rows: Sequence[Any]) -> pd.DataFrame:
+    hints = typing.get_type_hints(table.row)
+    return pd.DataFrame(
+        {name: pd.Series([getattr(row, name) for row in rows], dtype=_dtype(hints[name])) for name in table.columns}
+    )
+
+
+def _dtype(hint: Any) -> Any:
+    """Types are set, not inferred, so that a table without rows has them too; None becomes NaN."""
+    if hint is int:
+        return "int64"
+    return "float64" if hint in (float, int | None, float | None) else "object"
+
+
+def _check_comparable(frames: StudyFrames, where: str) -> None:
+    for column in SHARED:
+        values = sorted({str(value) for value in frames.runs[column]})
+        if len(values) > 1:
+            raise UsageError(
+                f"{where}{RUNS.file}: column {column!r} holds {' and '.join(values)}; "
+                f"a table never mixes {column.replace('_', ' ')}s: keep them in separate study folders"
+            )
+
+
+def _check_arms(frames: StudyFrames, where: str) -> None:
+    for table, frame in ((PLAN, frames.plan), (RUNS, frames.runs)):
+        for arm in zip(frame["arch"], frame["shortcut"], strict=True):
+            if arm not in ARM_ORDER:
+                raise UsageError(f"{where}{table.file}: arch {arm[0]!r} with shortcut {arm[1]!r} is unknown")
+
+
+def _check_curves(frames: StudyFrames, where: str) -> None:
+    known = set(frames.plan["run_id"]) | set(frames.runs["run_id"])
+    unknown = sorted(set(frames.curves["run_id"]) - known)
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise UsageError(
+            f"{where}{CURVES.file}: run {unknown[0]!r}{more} is in neither {PLAN.file} nor {RUNS.file}; "
+            "collect the study again"
+        )

@@ -1,0 +1,206 @@
+"""The table of a study, twin of the paper's Table 6, in Markdown and LaTeX: StudyFrames -> str."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from resnet_bench.config import Arm
+from resnet_bench.report import wording
+from resnet_bench.report.load import StudyFrames, select
+
+PM = "\N{PLUS-MINUS SIGN}"
+PLAIN: Arm = ("plain", "none")
+FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"
+PAPER = "He et al. 2015 Table 6"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of unescaped text, its caption, and the notes that belong under it."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def errors(frames: StudyFrames) -> TextTable:
+    """Final errors by depth: plain and residual, training and test, beside published ones where they are comparable."""
+    residual = [arm for arm in frames.arms if arm != PLAIN] or [("residual", "a")]
+    several = len(residual) > 1
+    name = "residual" if several else wording.arm_name(residual[0])
+    header = ["depth", *(["shortcut"] if several else []), "params", "MACs"]
+    header += ["plain train", "plain test", f"{name} train", f"{name} test"]
+    header += ["published plain test", "published residual (A) test"] if may_stand_beside_published(frames) else []
+    rows = [_row(frames, depth, arm, several) for depth in frames.depths for arm in residual]
+    caption = f"Final error (%) by depth, study {frames.name}: mean {PM} std (n seeds)"
+    return TextTable(caption, header, rows, _notes(frames, several))
+
+
+def _row(frames: StudyFrames, depth: int, arm: Arm, several: bool) -> list[str]:
+    cells = [str(depth), *([arm[1].upper()] if several else []), *_size(frames, depth, arm)]
+    for which in (PLAIN, arm):
+        finished = select(frames.finished, which, depth)
+        cells += [mean_std(finished[FINAL_TRAIN]), mean_std(finished[FINAL_TEST])]
+    if may_stand_beside_published(frames):
+        cells += [published_plain(depth), published_residual(depth) if arm[1] == "a" else "-"]
+    return cells
+
+
+def mean_std(errors: pd.Series[Any]) -> str:
+    """`8.75 +- 0.20 (5)` with the sample standard deviation; `8.75 (1)`; `-` if there is none."""
+    known = errors.dropna()
+    if known.empty:
+        return "-"
+    spread = f" {PM} {known.std(ddof=1):.2f}" if len(known) > 1 else ""
+    return f"{known.mean():.2f}{spread} ({len(known)})"
+
+
+def _size(frames: StudyFrames, depth: int, arm: Arm) -> list[str]:
+    """Params and MACs of the residual network, or of its plain twin where option A makes them equal."""
+    runs = select(frames.runs, arm, depth)
+    if runs.empty and arm[1] == "a":
+        runs = select(frames.runs, PLAIN, depth)
+    if runs.empty:
+        return ["-", "-"]
+    return [f"{runs['params'].iloc[0] / 1e6:.2f} M", f"{runs['macs'].iloc[0] / 1e6:.1f} M"]
+
+
+# ---------------------------------------------------------------------------------------------- published values
+
+
+def may_stand_beside_published(frames: StudyFrames) -> bool:
+    """Only canonical CIFAR-10 under the paper's protocol is comparable with published values."""
+    return frames.dataset == "cifar10" and frames.is_paper_protocol
+
+
+def published() -> list[dict[str, str]]:
+    """The rows of published_errors.csv."""
+    path = importlib.resources.files("resnet_bench.report") / "published_errors.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def published_residual(depth: int) -> str:
+    """The paper's Table 6; for depth 110 its mean over five runs, as that is what stands beside it."""
+    rows = _paper_rows(depth)
+    means = [row for row in rows if row["metric"] == FINAL_TEST]
+    if means:
+        return f"{float(means[0]['value_percent']):.2f} {PM} {means[0]['std_percent']} ({means[0]['num_seeds']})"
+    return f"{float(rows[0]['value_percent']):.2f}" if rows else "-"
+
+
+def _paper_rows(depth: int) -> list[dict[str, str]]:
+    return [row for row in published() if row["source"] == PAPER and row["depth"] == str(depth)]
+
+
+def published_plain(depth: int) -> str:
+    """The range over the reproductions with the paper's 64k steps; the paper tabulates no plain error."""
+    values = sorted(float(row["value_percent"]) for row in _plain_reproductions() if row["depth"] == str(depth))
+    if not values:
+        return "-"
+    return f"{values[0]:.2f}" if len(values) == 1 else f"{values[0]:.2f} to {values[-1]:.2f}"
+
+
+def _plain_reproductions() -> list[dict[str, str]]:
+    return [
+        row
+        for row in published()
+        if row["arch"] == "plain" and row["metric"] == FINAL_TEST and row["protocol"].startswith("64k steps")
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- notes
+
+
+def _notes(frames: StudyFrames, several: bool) -> list[str]:
+    notes = [wording.conditions(frames)]
+    if len(frames.finished):
+        train = wording.images(frames.finished["final_train_clean_images"])
+        test = wording.images(frames.finished["final_test_images"])
+        notes.append(
+            f"Errors at the last step, eval mode, not augmented: train on {train} training images, "
+            f"test on {test} test images. std is the sample standard deviation over seeds; - means no finished run."
+        )
+    notes.append("MACs are multiply-adds per image, forward; 1 MAC = 2 FLOPs.")
+    if several:
+        notes.append("params and MACs are the residual network's; plain has those of option A.")
+    notes += [*_published_notes(frames), *wording.excluded(frames)]
+    return [*notes, f"Made from runs.csv of study {frames.name}."]
+
+
+def _published_notes(frames: StudyFrames) -> list[str]:
+    if may_stand_beside_published(frames):
+        sources = sorted({f"{row['source']} ({row['protocol']})" for row in _plain_reproductions()})
+        best = next(row["value_percent"] for row in _paper_rows(110) if row["metric"] != FINAL_TEST)
+        return [
+            f"Published residual: {PAPER}, option A; depth 110 is the mean of 5 runs (the best of them: {best}).",
+            f"Published plain: value, or range, of the final errors of {', '.join(sources)}; "
+            "the paper tabulates no plain errors.",
+        ]
+    if frames.runs.empty:
+        return []
+    reasons = [] if frames.dataset == "cifar10" else [f"the data are {frames.dataset}, not canonical CIFAR-10"]
+    reasons += [] if frames.is_paper_protocol else [f"protocol {frames.protocol} is reduced, not the paper's 64k steps"]
+    return [f"No published values stand beside these: {'; '.join(reasons)}."]
+
+
+# ---------------------------------------------------------------------------------------------- Markdown, LaTeX
+
+
+def to_markdown(table: TextTable) -> str:
+    """The table with its caption above and its notes below, as Markdown."""
+    rules = ["---:"] * len(table.header)
+    lines = [_markdown_row(cells) for cells in (table.header, rules, *([markdown(c) for c in r] for r in table.rows))]
+    notes = [f"- {markdown(note)}" for note in table.notes]
+    return "\n".join([f"**{markdown(table.caption)}**", "", *lines, "", *notes]) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(text: str) -> str:
+    """Text with the characters escaped that Markdown would take for markup."""
+    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", PM: r"$\pm$",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def to_latex(table: TextTable) -> str:
+    """The table as a LaTeX float; needs the package booktabs."""
+    body = [f"    {' & '.join(latex(cell) for cell in cells)} \\\\" for cells in (table.header, *table.rows)]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{latex(table.caption)}}}",
+            f"  \\begin{{tabular}}{{{'r' * len(table.header)}}}",
+            r"    \toprule",
+            body[0],
+            r"    \midrule",
+            *body[1:],
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"  \par\smallskip\footnotesize\raggedright",
+            *(f"  {latex(note)}" for note in table.notes),
+            r"\end{table}",
+            "",
+        ]
+    )

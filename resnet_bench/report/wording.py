@@ -1,0 +1,98 @@
+"""The phrases that captions, table notes and the summary share, so that they name things alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from resnet_bench.config import Arm, display_name
+from resnet_bench.report.load import StudyFrames, select
+
+CHANCE = 90.0  # percent; every data set of this package has 10 classes
+
+
+def arm_name(arm: Arm) -> str:
+    """`plain`, `residual (A)`."""
+    return arm[0] if arm[1] == "none" else f"{arm[0]} ({arm[1].upper()})"
+
+
+def arm_title(arm: Arm) -> str:
+    """`plain`, `residual (shortcut option A)`."""
+    return arm[0] if arm[1] == "none" else f"{arm[0]} (shortcut option {arm[1].upper()})"
+
+
+def name_runs(runs: pd.DataFrame) -> str:
+    """`plain-20 seeds 0, 1; ResNet-20 seed 0`, in the order of arms and depths."""
+    seeds: dict[str, list[int]] = {}
+    ordered = runs.sort_values(["arch", "shortcut", "depth", "seed"])
+    for arch, depth, shortcut, seed in zip(*(ordered[c] for c in ("arch", "depth", "shortcut", "seed")), strict=True):
+        seeds.setdefault(display_name(arch, int(depth), shortcut), []).append(int(seed))
+    return "; ".join(f"{name} {_seeds(numbers)}" for name, numbers in seeds.items())
+
+
+def _seeds(numbers: list[int]) -> str:
+    return ("seed " if len(numbers) == 1 else "seeds ") + ", ".join(map(str, numbers))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def protocol(frames: StudyFrames) -> str:
+    """The protocol's name, labelled as reduced if it is not the paper's."""
+    return frames.protocol + ("" if frames.is_paper_protocol else " (reduced, not the paper's 64k steps)")
+
+
+def num_seeds(frames: StudyFrames) -> str:
+    """`n = 5 seeds`, or `n = 1 to 5 seeds` where cells differ."""
+    counts = sorted({len(cell) for arm in frames.arms for d in frames.depths if len(cell := _cell(frames, arm, d))})
+    if not counts:
+        return "n = 0 seeds"
+    if len(counts) == 1:
+        return f"n = {count(counts[0], 'seed')}"
+    return f"n = {counts[0]} to {counts[-1]} seeds"
+
+
+def _cell(frames: StudyFrames, arm: Arm, depth: int) -> pd.DataFrame:
+    return select(frames.finished, arm, depth)
+
+
+def images(values: Iterable[float]) -> str:
+    """`500`, or `500 to 10,000` where runs differ; `an unknown number of` if not recorded."""
+    known = sorted({int(value) for value in values if not pd.isna(value)})
+    if not known:
+        return "an unknown number of"
+    return f"{known[0]:,}" + (f" to {known[-1]:,}" if len(known) > 1 else "")
+
+
+def devices(frames: StudyFrames) -> str:
+    """The processors or GPUs that the runs were made on."""
+    return ", ".join(frames.unique("device")) or "unknown"
+
+
+def conditions(frames: StudyFrames) -> str:
+    """One sentence: dataset, protocol, precision, device, n."""
+    if frames.runs.empty:
+        return f"No run of study {frames.name} has finished; {count(len(frames.plan), 'run')} planned."
+    return (
+        f"Dataset {frames.dataset}; protocol {protocol(frames)}; {frames.precision}; "
+        f"device {devices(frames)}; {num_seeds(frames)}."
+    )
+
+
+def excluded(frames: StudyFrames) -> list[str]:
+    """Sentences that name the diverged and missing runs; none if there are none."""
+    sentences = []
+    if len(frames.diverged):
+        steps = [int(step) for step in frames.diverged["diverged_step"].dropna()]
+        when = f", at step {', '.join(map(str, sorted(steps)))}" if steps else ""
+        sentences.append(
+            f"Diverged (the loss was not finite{when}), in no mean: "
+            f"{count(len(frames.diverged), 'run')}: {name_runs(frames.diverged)}."
+        )
+    if len(frames.missing):
+        total = count(len(frames.plan), "planned run")
+        sentences.append(f"Missing: {len(frames.missing)} of {total}: {name_runs(frames.missing)}.")
+    return sentences

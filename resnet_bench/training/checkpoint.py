@@ -1,0 +1,118 @@
+"""Checkpoints: everything a run depends on, in one file with its own digest, in two generations.
+
+All randomness is a function of (seed, epoch, position), so step and tensors are enough: there is no generator state
+to store. A file is a line that names the format, a line with the SHA-256 of the rest, and the rest by `torch.save`.
+Nothing is unpickled before the digest is right, and then by torch's restricted loader only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_bench.results import CurveRow, fsync_folder, write_atomically
+from resnet_bench.training.loop import TrainState
+
+MAGIC = b"resnet-bench checkpoint 1\n"
+NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+NUMBERS = (
+    "step", "lr_warmup_steps", "window_wrong", "row_step", "row_wrong", "diverged_step", "init_digest", "batches_digest"
+)  # fmt: skip
+METER = ("loss_sum", "wrong", "finite_steps", "finite")
+
+
+class DamagedCheckpoint(Exception):
+    """The file is not what was written."""
+
+
+def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
+    """The state as tensors on the CPU and plain values; `identity` says which run on which data it belongs to."""
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    momentum = [state.optimizer.state[p]["momentum_buffer"].cpu() for p in parameters if p in state.optimizer.state]
+    return {
+        "identity": identity,
+        "model": {name: value.cpu() for name, value in state.model.state_dict().items()},
+        "momentum": momentum,
+        "meter": {name: getattr(state.meter, name).cpu() for name in METER},
+        "numbers": {name: getattr(state, name) for name in NUMBERS},
+        "seconds": [state.train_clock.seconds, state.eval_clock.seconds],
+        "rows": [asdict(row) for row in state.rows],
+    }
+
+
+def restore(state: TrainState, stored: dict[str, Any]) -> None:
+    """Make an initial state what the stored one was, bit for bit."""
+    state.model.load_state_dict(stored["model"])
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    for parameter, buffer in zip(parameters, stored["momentum"], strict=False):  # none are stored before the first step
+        state.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device)
+    for name, value in stored["meter"].items():
+        getattr(state.meter, name).copy_(value)
+    for name, value in stored["numbers"].items():
+        setattr(state, name, value)
+    state.train_clock.seconds, state.eval_clock.seconds = stored["seconds"]
+    state.rows = [CurveRow(**row) for row in stored["rows"]]
+
+
+def encode(stored: dict[str, Any]) -> bytes:
+    """The file's content."""
+    payload = io.BytesIO()
+    torch.save(stored, payload)
+    digest = hashlib.sha256(payload.getbuffer()).hexdigest()
+    return MAGIC + digest.encode() + b"\n" + payload.getbuffer()
+
+
+def check_digest(content: bytes) -> memoryview:
+    """The payload of a checkpoint file, whose digest is right; else DamagedCheckpoint."""
+    digest_end = len(MAGIC) + 64
+    if not content.startswith(MAGIC) or content[digest_end : digest_end + 1] != b"\n":
+        raise DamagedCheckpoint("not a checkpoint of this format")
+    expected, payload = content[len(MAGIC) : digest_end], memoryview(content)[digest_end + 1 :]
+    found = hashlib.sha256(payload).hexdigest()
+    if found.encode() != expected:
+        raise DamagedCheckpoint(f"SHA-256 is {found[:12]}..., should be {expected[:12].decode(errors='replace')}...")
+    return payload
+
+
+def decode(content: bytes) -> dict[str, Any]:
+    """The inverse of `encode`. DamagedCheckpoint for anything that `encode` did not write."""
+    payload = check_digest(content)
+    stored: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    return stored
+
+
+def save(folder: Path, stored: dict[str, Any]) -> None:
+    """Write a new generation; at any instant the newest or the one before it is there, whole.
+
+    Raises:
+        Failure: the folder cannot be written; the generations there stay.
+    """
+    newest = folder / NEWEST
+    write_atomically(newest, encode(stored), keep_as=folder / PREVIOUS)
+
+
+def load(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest good checkpoint, if any, and a sentence for each bad one, which is set aside as `*.damaged`."""
+    notes: list[str] = []
+    for path in (folder / NEWEST, folder / PREVIOUS):
+        try:
+            return decode(path.read_bytes()), notes
+        except FileNotFoundError:
+            continue
+        except DamagedCheckpoint as error:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            notes.append(f"{path} is damaged ({error}); it is set aside as {path.name}.damaged")
+    if notes:
+        notes.append("no good checkpoint is left: the run starts anew")
+    return None, notes
+
+
+def drop_previous(folder: Path) -> None:
+    """Remove all but the newest generation, once the run is finished."""
+    (folder / PREVIOUS).unlink(missing_ok=True)
+    fsync_folder(folder)

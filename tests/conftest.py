@@ -1,0 +1,71 @@
+"""Shared by all tests: small data, small runs, and the command line as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resnet_bench.config import RunConfig
+from resnet_bench.data.builtin import synthetic
+from resnet_bench.data.dataset import Dataset
+from resnet_bench.environment import configure
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _configured() -> None:
+    configure(CPU, threads=1)  # the networks here are tiny
+
+
+@pytest.fixture(scope="session")
+def small_data() -> Dataset:
+    """96 random training images of 8x8, 32 test images, 4 classes."""
+    return synthetic((3, 8, 8), num_train=96, num_test=32, num_classes=4)
+
+
+@pytest.fixture
+def small_run() -> RunConfig:
+    """A run of under a second on `small_data`."""
+    return RunConfig(
+        protocol="test/1", dataset="synthetic-3x8x8", arch="residual", depth=8, shortcut="a", seed=0,
+        steps=12, batch_size=16, lr=0.05, lr_drops=(6, 9), row_every=4, row_train_images=20,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """train/ and test/ with two classes of three and two 8x8 PNG images."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 3), ("test", 2)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "pets"
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Call `resnet-bench` in a process of its own, in a folder of its own, without the network."""
+
+    def call(*words: object, **environ: str) -> subprocess.CompletedProcess[str]:
+        env = {
+            **os.environ, "PYTHONPATH": str(ROOT), "RESNET_BENCH_OFFLINE": "1", "COLUMNS": "120",
+            "RESNET_BENCH_CACHE": str(tmp_path / "cache"), **environ,
+        }  # fmt: skip
+        command = [sys.executable, "-m", "resnet_bench", *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    return call

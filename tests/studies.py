@@ -1,0 +1,222 @@
+"""Synthetic studies for tests: rows, data frames and CSV folders of any shape, without training anything."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from resnet_bench.complexity import complexity
+from resnet_bench.config import RESIDUAL_ARMS, TWINS, Arm
+from resnet_bench.results import CURVES, PLAN, RUNS, SCHEMA_VERSION, CurveRow, PlanRow, RunRow, write_csv
+
+
+@dataclass
+class Rows:
+    """The three tables of a study as rows."""
+
+    name: str
+    plan: list[PlanRow] = field(default_factory=list)
+    runs: list[RunRow] = field(default_factory=list)
+    curves: list[CurveRow] = field(default_factory=list)
+
+    def keep(self, wanted: Iterable[str]) -> Rows:
+        """The same study with only these run ids finished; the plan stays."""
+        ids = set(wanted)
+        runs = [run for run in self.runs if run.run_id in ids]
+        return Rows(self.name, self.plan, runs, [row for row in self.curves if row.run_id in ids])
+
+    def change(self, run_id: str, **values: Any) -> Rows:
+        """The same study with other values in one run's row."""
+        runs = [replace(run, **values) if run.run_id == run_id else run for run in self.runs]
+        return Rows(self.name, self.plan, runs, self.curves)
+
+    def change_all(self, **values: Any) -> Rows:
+        """The same study with other values in every run's row."""
+        return Rows(self.name, self.plan, [replace(run, **values) for run in self.runs], self.curves)
+
+    def diverge(self, run_id: str, step: int) -> Rows:
+        """The same study with one run that stopped at `step` because its loss was not finite."""
+        changed = self.change(
+            run_id,
+            status="diverged",
+            steps=step,
+            diverged_step=step,
+            final_train_clean_top1_err=None,
+            final_train_clean_images=None,
+            final_test_top1_err=None,
+            final_test_images=None,
+        )
+        return replace(changed, curves=[row for row in self.curves if row.run_id != run_id or row.step < step])
+
+    def write(self, folder: Path) -> Path:
+        """Write the CSV files to `folder`/<name> and return that."""
+        path = folder / self.name
+        path.mkdir(parents=True, exist_ok=True)
+        write_csv(path / PLAN.file, PLAN, self.plan)
+        write_csv(path / RUNS.file, RUNS, self.runs)
+        write_csv(path / CURVES.file, CURVES, self.curves)
+        return path
+
+
+def run_row(run_id: str, arch: str, depth: int, shortcut: str, seed: int, **values: Any) -> RunRow:
+    """A finished run with plausible values, any of which may be given."""
+    size = complexity(depth, shortcut)
+    defaults: dict[str, Any] = {
+        "run_id": run_id,
+        "study": "synthetic",
+        "dataset": "digits",
+        "dataset_digest": "d" * 64,
+        "arch": arch,
+        "depth": depth,
+        "shortcut": shortcut,
+        "seed": seed,
+        "protocol": "digits-220/1",
+        "status": "ok",
+        "steps": 220,
+        "diverged_step": None,
+        "batch_size": 128,
+        "lr": 0.02,
+        "lr_warmup_steps": None,
+        "params": size.params,
+        "macs": size.macs,
+        "final_train_clean_top1_err": 1.0,
+        "final_train_clean_images": 1437,
+        "final_test_top1_err": 2.0,
+        "final_test_images": 360,
+        "best_test_top1_err": 2.0,
+        "best_step": 220,
+        "step_below_80_err": 20,
+        "init_digest": "1" * 64,
+        "batches_digest": "2" * 64,
+        "eval_digest": "3" * 64,
+        "train_seconds": 10.0,
+        "eval_seconds": 1.0,
+        "img_per_sec": 2816.0,
+        "exclusive": True,
+        "device": "Some_CPU @ 2.5GHz",
+        "threads": 1,
+        "precision": "fp32",
+        "compile": "eager",
+        "torch_version": "2.10.0+cpu",
+        "git_commit": "c0ffee" * 6,
+        "git_dirty": False,
+        "started_utc": "2026-01-01T00:00:00Z",
+        "attempts": 1,
+        "bit_exact": True,
+        "schema_version": SCHEMA_VERSION,
+    }
+    return RunRow(**{**defaults, **values})
+
+
+def curve_rows(run: RunRow, every: int, noise: random.Random) -> list[CurveRow]:
+    """Errors that fall from chance to the run's final ones, faster after the drops at 1/2 and 3/4 of the steps."""
+    rows = []
+    for step in range(every, run.steps + 1, every):
+        train = _error_at(step / run.steps, run.final_train_clean_top1_err or 0.0, noise)
+        test = _error_at(step / run.steps, run.final_test_top1_err or 0.0, noise)
+        rows.append(
+            CurveRow(
+                run_id=run.run_id,
+                step=step,
+                epoch=step * run.batch_size / 1437,
+                lr=run.lr,
+                train_loss=train / 40,
+                train_top1_err=train,
+                train_clean_loss=train / 42,
+                train_clean_top1_err=train * 0.95,
+                train_clean_images=500,
+                test_loss=test / 40,
+                test_top1_err=test,
+                test_images=run.final_test_images or 360,
+                train_seconds=step / 20,
+                eval_seconds=step / 200,
+            )
+        )
+    return rows
+
+
+def _error_at(part: float, final: float, noise: random.Random) -> float:
+    plateau = (7.0 if part < 0.5 else 1.5 if part < 0.75 else 0.0) if part < 1 else 0.0
+    fall = (86 - final) * math.exp(-22 * part)
+    wobble = 1 + (0.25 if part < 0.5 else 0.06) * noise.gauss(0, 1) * (part < 1)
+    return min(95.0, max(0.0, final + fall + plateau * wobble))
+
+
+FINALS = {  # (training, test) error in percent by arm and depth, as digits-like numbers
+    "plain": {20: (0.0, 2.5), 32: (4.0, 7.0), 44: (22.0, 26.0), 56: (50.0, 53.0), 110: (78.0, 79.0)},
+    "residual": {20: (0.0, 1.9), 32: (0.0, 1.8), 44: (0.0, 1.7), 56: (0.0, 1.7), 110: (0.0, 1.6)},
+}
+PAPER_FINALS = {
+    "plain": {20: (0.8, 9.7), 32: (1.1, 10.2), 44: (2.9, 12.0), 56: (4.6, 13.0), 110: (62.0, 63.0)},
+    "residual": {20: (0.5, 8.6), 32: (0.2, 7.7), 44: (0.1, 7.4), 56: (0.05, 7.2), 110: (0.02, 6.6)},
+}
+
+
+def make(
+    name: str,
+    depths: Sequence[int],
+    *,
+    arms: Sequence[Arm] = TWINS,
+    num_seeds: int = 2,
+    finals: dict[str, dict[int, tuple[float, float]]] = FINALS,
+    every: int = 20,
+    spread: float = 0.3,
+    **values: Any,
+) -> Rows:
+    """A study in which every planned run has finished."""
+    noise, study = random.Random(0), Rows(name)
+    for arch, shortcut in arms:
+        for depth in depths:
+            for seed in range(num_seeds):
+                train, test = finals[arch][depth]
+                train, test = (max(0.0, e + spread * noise.gauss(0, 1)) if e else 0.0 for e in (train, test))
+                run_id = f"{arch}-{shortcut}-d{depth}-s{seed}"
+                errors = {"final_train_clean_top1_err": train, "final_test_top1_err": test}
+                run = run_row(run_id, arch, depth, shortcut, seed, **{"study": name, **errors, **values})
+                study.plan.append(PlanRow(run_id=run_id, arch=arch, depth=depth, shortcut=shortcut, seed=seed))
+                study.runs.append(run)
+                study.curves.extend(curve_rows(run, every, noise))
+    return study
+
+
+def demo() -> Rows:
+    """Depth 20 and 56, both arms, 2 seeds, 11 rows each."""
+    return make("demo", (20, 56))
+
+
+def full() -> Rows:
+    """All depths of the paper, 5 seeds, a short protocol."""
+    return make("digits-full", (20, 32, 44, 56, 110), num_seeds=5)
+
+
+def paper() -> Rows:
+    """The paper's study: 5 depths, both arms, 5 seeds, 160 rows of 64k steps."""
+    values: dict[str, Any] = {"dataset": "cifar10", "protocol": "paper-64k/1", "steps": 64_000, "lr": 0.1}
+    values |= {"device": "NVIDIA H100 80GB HBM3", "final_train_clean_images": 50_000, "final_test_images": 10_000}
+    return make(
+        "cifar10-paper", (20, 32, 44, 56, 110), num_seeds=5, finals=PAPER_FINALS, every=400, spread=0.15, **values
+    )
+
+
+def shortcuts() -> Rows:
+    """Residual networks with options A, B and C only."""
+    return make("digits-shortcuts", (20, 56, 110), arms=RESIDUAL_ARMS, num_seeds=3)
+
+
+def partial() -> Rows:
+    """The demo of which only plain-20 seed 0 has finished."""
+    return demo().keep(["plain-none-d20-s0"])
+
+
+def empty() -> Rows:
+    """The demo of which nothing has finished."""
+    return demo().keep([])
+
+
+def diverged() -> Rows:
+    """The demo with plain-56 seed 1 diverged at step 120."""
+    return demo().diverge("plain-none-d56-s1", 120)
