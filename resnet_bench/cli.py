@@ -319,12 +319,14 @@ def verify(arguments: argparse.Namespace) -> int:
     from resnet_bench.study.verify import verify as find_faults
 
     _check_folder(arguments.folder)
-    faults = find_faults(StudyFolder(arguments.folder))
+    study = StudyFolder(arguments.folder)
+    faults = find_faults(study)
     for fault in faults:
         print(fault)
     if faults:
         raise Failure(f"{arguments.folder}: {len(faults)} faults; nothing was changed")
-    print(f"{arguments.folder}: every file is what was written")
+    planned, finished = len(study.read_plan()), len(study.results())
+    print(f"{arguments.folder}: every file is what was written; {finished} of {planned} planned runs are finished")
     return 0
 
 

@@ -99,7 +99,7 @@ class RunRow:
     train_seconds: float = column("seconds in training steps", "s")
     eval_seconds: float = column("seconds in evaluation", "s")
     img_per_sec: float = column("training images per second of train_seconds", "img/s")
-    exclusive: bool | None = column("did other processes use under 5 % of the processors meanwhile")
+    exclusive: bool | None = column("did other processes use under 5 % of the processors (last attempt)")
     device: str = column("processor or GPU model")
     threads: int = column("CPU threads within one operation")
     precision: str = column("fp32 or tf32")

@@ -50,7 +50,9 @@ class Session:
     ) -> Session:
         """Copy the dataset to the device and take the fingerprint."""
         data = DeviceData.of(dataset, device)
-        return cls(study, dataset, data, fingerprint(device), checkpoint_seconds, stop or StopRequest())
+        return cls(
+            study, dataset, data, fingerprint(device), checkpoint_seconds, StopRequest() if stop is None else stop
+        )
 
     def software_and_hardware(self) -> dict[str, Any]:
         """What must stay the same for a resumed run to be bit-exact."""
@@ -87,7 +89,7 @@ class RunSink:
 
     def wants_pause(self) -> bool:
         """Is a checkpoint due, or was the process asked to stop."""
-        return bool(self.session.stop) or time.monotonic() - self.saved >= self.session.checkpoint_seconds
+        return self.session.stop.asked or time.monotonic() - self.saved >= self.session.checkpoint_seconds
 
     def pause(self, state: TrainState) -> None:
         """Save, unless asked to stop: then whoever catches that saves."""

@@ -33,7 +33,9 @@ class StopRequest:
         self._number: int | None = None
         self._polite = False
 
-    def __bool__(self) -> bool:
+    @property
+    def asked(self) -> bool:
+        """Did a signal come."""
         return self._number is not None
 
     def raise_if_asked(self) -> None:

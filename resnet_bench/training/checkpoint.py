@@ -45,9 +45,11 @@ def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
 def restore(state: TrainState, stored: dict[str, Any]) -> None:
     """Make an initial state what the stored one was, bit for bit."""
-    state.model.load_state_dict(stored["model"])
+    for name, value in state.model.state_dict().items():
+        value.copy_(stored["model"][name])
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     for parameter, buffer in zip(parameters, stored["momentum"], strict=False):  # none are stored before the first step
         state.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device)
