@@ -10,17 +10,17 @@ RESULTS ?= results
 VENV ?= .venv
 PYTHON ?= python3
 
-PY := $(VENV)/bin/python
+PY := "$(VENV)/bin/python"
 BENCH := $(PY) -m resnet_bench
 # The code of this checkout comes first, whichever checkout the environment was set up from.
 export PYTHONPATH := $(CURDIR)
 export PYTHONUNBUFFERED := 1
 
 CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
-	--device "$(DEVICE)" --results "$(RESULTS)"
+	--device "$(or $(DEVICE),auto)" --results "$(or $(RESULTS),results)"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep report test lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep report test faults lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -32,7 +32,7 @@ install: ## set up the environment in VENV, once per change of pyproject.toml or
 	if [ "$$(cat "$(VENV)/.installed" 2>/dev/null)" != "$$wanted" ]; then \
 		rm -f "$(VENV)/.installed" && \
 		$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")' && \
-		{ [ -x "$(PY)" ] || $(PYTHON) -m venv "$(VENV)"; } && \
+		{ $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear "$(VENV)"; } && \
 		$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
 		echo "$$wanted" > "$(VENV)/.installed"; \
 	fi
@@ -53,13 +53,16 @@ sweep: install ## any study: make sweep STUDY=...
 	@$(BENCH) sweep --study "$(STUDY)" $(CHOICE)
 
 report: install ## draw figures and tables again from CSV files: make report STUDY=<folder under results/>
-	@$(BENCH) report "$(RESULTS)/$(STUDY)"
+	@$(BENCH) report "$(or $(RESULTS),results)/$(STUDY)"
 
 test: install ## all tests that this machine can run
 	@$(PY) -m pytest
 
 cuda-check: install ## all tests that need a GPU
 	@$(PY) -m pytest -m cuda -rs
+
+faults: install ## the long fault campaign, about half an hour; writes docs/reliability.md
+	@$(PY) -m tests.faults.campaign
 
 lint: install ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -71,7 +74,8 @@ dictionary: install ## write results/README.md from the schema
 	@$(PY) -c "from resnet_bench.results import data_dictionary; print(data_dictionary(), end='')" > results/README.md
 
 constraints: install ## write constraints.txt from what is installed now
-	@$(PY) -m pip freeze --exclude-editable | grep -v ' @ ' > constraints.new && mv constraints.new constraints.txt
+	@$(PY) -m pip freeze --all --exclude-editable | grep -v -e ' @ ' -e '^pip==' > constraints.new && mv constraints.new constraints.txt
 
 clean: ## remove the environment and caches; results stay
-	rm -rf "$(VENV)" build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@if [ -f "$(VENV)/.installed" ]; then rm -rf "$(VENV)"; fi
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,30 +15,31 @@ from resnet_bench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
-    from resnet_bench.study.stopping import StopRequest
-
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    try:
-        arguments = _parser().parse_args(argv)
-        code: int = arguments.command(arguments)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader (head, say) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (UsageError, Failure) as error:
-        print(f"resnet-bench: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:  # what was not foreseen: a disk or a device that went away
-        print(f"resnet-bench: {error}", file=sys.stderr)
-        return Failure.exit_code
-    except KeyboardInterrupt:
-        print("resnet-bench: interrupted; nothing finished is lost, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    """Run one command line; returns the exit code: 0 done, 1 failed, 2 bad input, 75 and 130 stopped by a signal."""
+    from resnet_bench.study.stopping import Stopped, StopRequest
+
+    with StopRequest().listening() as stop:
+        try:
+            arguments = _parser().parse_args(argv)
+            arguments.stop = stop
+            code: int = arguments.command(arguments)
+            sys.stdout.flush()
+            return code
+        except Stopped as stopped:
+            print(f"resnet-bench: {stopped}; the same command goes on", file=sys.stderr)
+            return stopped.exit_code
+        except BrokenPipeError:  # the reader (head, say) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (UsageError, Failure) as error:
+            print(f"resnet-bench: {error}", file=sys.stderr)
+            return error.exit_code
+        except OSError as error:  # what was not foreseen: a disk or a device that went away
+            print(f"resnet-bench: {error}", file=sys.stderr)
+            return Failure.exit_code
 
 
 # ---------------------------------------------------------------------------------------------- arguments
@@ -63,6 +64,16 @@ def _numbers(what: str) -> Callable[[str], list[int]]:
         return values
 
     return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,7 +113,7 @@ def _add_where(parser: _Parser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        type=_seconds,
         default=os.environ.get("CHECKPOINT_SECONDS", "60"),
         help="time between two checkpoints (CHECKPOINT_SECONDS, else 60)",
     )
@@ -217,7 +228,9 @@ def _choose(
     from resnet_bench.data.sources import find_source
 
     source = find_source(study.dataset, arguments.data)
-    folder = arguments.results / study.folder_name(source.name)
+    if source.name.startswith("synthetic") and study.name == "demo":
+        raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
+    folder = arguments.results.expanduser() / study.folder_name(source.name)
     return source, folder, study.runs(source.name, depths, seeds)
 
 
@@ -225,7 +238,7 @@ def _print_plan(
     study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
 ) -> int:
     from resnet_bench.config import display_name
-    from resnet_bench.machine import available_cores
+    from resnet_bench.machine import available_cores, cpu_model, has_gpu_driver
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
 
@@ -235,9 +248,9 @@ def _print_plan(
         print(
             f"{state:6} {display_name(config.arch, config.depth, config.shortcut)} seed {config.seed}  {config.run_id}"
         )
-    rate = plan.measured_rate()
+    kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
+    rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
     basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
-    kind = "cuda" if arguments.device.startswith("cuda") or study.name == "cifar10-paper" else "cpu"
     seconds = plan.seconds(rate or typical_rate(kind, available_cores()))
     print(f"{study.name} on {source.name} ({source.where}) -> {folder}")
     print(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
@@ -245,24 +258,11 @@ def _print_plan(
 
 
 def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace) -> int:
-    from resnet_bench.study.stopping import Stopped, StopRequest
-
-    with StopRequest().listening() as stop:
-        try:
-            return _train_listening(study, source, folder, runs, arguments, stop)
-        except Stopped as stopped:
-            print(f"resnet-bench: {stopped}; the same command goes on", file=sys.stderr)
-            return stopped.exit_code
-
-
-def _train_listening(
-    study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace, stop: StopRequest
-) -> int:
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
     from resnet_bench.study.run import Session
-    from resnet_bench.study.sweep import check_writable
+    from resnet_bench.study.sweep import check_writable, is_out_of_memory
     from resnet_bench.study.sweep import sweep as run_all
 
     device = find_device(arguments.device)
@@ -273,7 +273,16 @@ def _train_listening(
     say(f"study {study.name} ({study.meaning})")
     say(f"data {source.name}: {source.where} ({source.reason})")
     dataset = source.load(_progress("reading", arguments.quiet))
-    session = Session.open(place, dataset, device, checkpoint_seconds=arguments.checkpoint_seconds, stop=stop)
+    try:
+        session = Session.open(
+            place, dataset, device, checkpoint_seconds=arguments.checkpoint_seconds, stop=arguments.stop
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise Failure(
+                f"{source.name} does not fit into the memory of {device}; free some, or use DEVICE=cpu"
+            ) from None
+        raise
     say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {session.fingerprint.precision}")
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, place.results(), shape)

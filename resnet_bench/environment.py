@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,9 @@ def configure(device: torch.device, threads: int | None = None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time only
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = True  # as torch has always done for convolutions; recorded as tf32
+        torch.backends.cuda.matmul.allow_tf32 = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # older torch refuses deterministic mode without
 
 
 def synchronize(device: torch.device) -> None:

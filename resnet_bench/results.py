@@ -26,6 +26,7 @@ from resnet_bench.errors import Failure, UsageError
 
 SCHEMA_VERSION = 1
 RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
+MAX_BYTES = 1 << 30  # of a table that is read: ten thousand runs of a thousand rows are a fifth of it
 STATUSES = ("ok", "diverged")
 
 
@@ -83,7 +84,10 @@ class RunRow:
     diverged_step: int | None = column("first step whose loss was not finite", "steps")
     batch_size: int = column("images per step", "images")
     lr: float = column("the schedule's highest learning rate")
-    lr_warmup_steps: int | None = column("steps at the lower first rate, where the protocol has such a phase", "steps")
+    lr_warmup_steps: int | None = column(
+        "steps at the lower first rate (config.json: rule, window); empty: no such phase", "steps"
+    )
+    num_classes: int = column("classes of the data")
     params: int = column("trainable parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
     final_train_clean_top1_err: float | None = column("training error at the last step, eval mode, not augmented", "%")
@@ -157,18 +161,16 @@ def write_atomically(path: Path, content: bytes, *, keep_as: Path | None = None)
     """
     temporary = temporary_name(path)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_through(temporary, content)
         if keep_as is not None and path.exists():
             path.replace(keep_as)
         temporary.replace(path)
         fsync_folder(path.parent)
     except OSError as error:
+        raise cannot_write(path, error, len(content)) from None
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error, len(content)) from None
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -179,10 +181,7 @@ def publish(path: Path, content: bytes) -> None:
     """
     temporary = temporary_name(path)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_through(temporary, content)
         os.link(temporary, path)
         fsync_folder(path.parent)
     except OSError as error:
@@ -190,6 +189,19 @@ def publish(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder; only its owner, who holds its lock, may call this."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:
@@ -254,6 +266,8 @@ def read_csv(path: Path, table: Table) -> list[Any]:
             run id; names file, row (the header is row 1) and column.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: larger than {MAX_BYTES:,} bytes; not a table of this package")
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
             header = next(lines, [])

@@ -61,10 +61,10 @@ def cli(tmp_path: Path) -> Cli:
     """Call `resnet-bench` in a process of its own, in a folder of its own, without the network."""
 
     def call(*words: object, **environ: str) -> subprocess.CompletedProcess[str]:
-        env = {
-            **os.environ, "PYTHONPATH": str(ROOT), "RESNET_BENCH_OFFLINE": "1", "COLUMNS": "120",
-            "RESNET_BENCH_CACHE": str(tmp_path / "cache"), **environ,
-        }  # fmt: skip
+        ours = ("RESNET_BENCH", "CHECKPOINT_SECONDS", "NO_COLOR", "FORCE_COLOR")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        env |= {"PYTHONPATH": str(ROOT), "RESNET_BENCH_OFFLINE": "1", "COLUMNS": "120"}
+        env |= {"RESNET_BENCH_CACHE": str(tmp_path / "cache"), **environ}
         command = [sys.executable, "-m", "resnet_bench", *map(str, words)]
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
 

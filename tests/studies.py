@@ -107,6 +107,7 @@ def run_row(run_id: str, arch: str, depth: int, shortcut: str, seed: int, **valu
         "started_utc": "2026-01-01T00:00:00Z",
         "attempts": 1,
         "bit_exact": True,
+        "num_classes": 10,
         "schema_version": SCHEMA_VERSION,
     }
     return RunRow(**{**defaults, **values})

@@ -14,11 +14,11 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "machine", "config", "results", "complexity", "environment", "throughput",
+    "errors", "machine", "sealed", "config", "results", "complexity", "environment", "throughput",
     "models", "data", "training", "report", "study", "cli",
 ]  # fmt: skip
 CONSUMERS = {"report"}
-TORCH_FREE = {"errors", "machine", "config", "results", "report", "cli"}
+TORCH_FREE = {"errors", "machine", "sealed", "config", "results", "report", "cli"}
 
 
 def modules() -> dict[str, Path]:

@@ -65,7 +65,7 @@ def test_crop_and_flip_equal_a_numpy_loop(shape: tuple[int, int, int]) -> None:
     batch = make_batch(data, mean, draws).numpy()
     for row, (index, top, left, flip) in zip(batch, draws.tolist(), strict=True):
         padded = np.zeros((channels, height + 8, width + 8), np.float32)
-        padded[:, 4:-4, 4:-4] = data[index].numpy().astype(np.float32) / np.float32(255) - mean.numpy()
+        padded[:, 4:-4, 4:-4] = data[index].numpy().astype(np.float32) * np.float32(1 / 255) - mean.numpy()
         crop = padded[:, top : top + height, left : left + width]
         assert np.array_equal(row, crop[:, :, ::-1] if flip else crop)
 

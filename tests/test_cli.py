@@ -37,7 +37,8 @@ def test_one_network(cli: Cli, tmp_path) -> None:  # type: ignore[no-untyped-def
 
 
 COMMANDS = [
-    ["sweep"], ["run"], ["status"], ["report"], ["data"], ["data", "fetch"], ["data", "verify"], ["data", "list"],
+    ["sweep"], ["run"], ["status"], ["verify"], ["report"], ["data"], ["data", "fetch"], ["data", "verify"],
+    ["data", "list"],
     ["data", "show"], ["complexity"], ["doctor"], [],
 ]  # fmt: skip
 

@@ -146,7 +146,7 @@ def test_evaluation_is_exact_and_leaves_the_network_alone(small_run: RunConfig, 
     assert all(torch.equal(value, before[name]) for name, value in state.model.state_dict().items())
     state.model.eval()
     with torch.no_grad():
-        logits = state.model(data.test_images.float() / 255 - data.mean)
+        logits = state.model(data.test_images.float() * (1 / 255) - data.mean)
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, data.test_labels).item(), rel=1e-5)
     assert error == 100 * (logits.argmax(1) != data.test_labels).double().mean().item()
 

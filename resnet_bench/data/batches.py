@@ -75,12 +75,13 @@ def pixel_mean(images: Tensor) -> Tensor:
     total = torch.zeros(images.shape[1:], dtype=torch.int64, device=images.device)
     for chunk in images.split(10_000):
         total += chunk.sum(0, dtype=torch.int64)
-    return (total.double() / (255 * len(images))).float()
+    # Divided on the CPU, as below multiplied: a GPU divides by multiplying with a rounded inverse.
+    return (total.cpu().double() / (255 * len(images))).float().to(images.device)
 
 
 def normalise(images: Tensor, mean: Tensor) -> Tensor:
     """uint8 [N, C, H, W] -> float32: scaled to 0..1, per-pixel mean of the training set subtracted."""
-    return images.float().div_(255).sub_(mean)
+    return images.float().mul_(1 / 255).sub_(mean)
 
 
 def make_batch(images: Tensor, mean: Tensor, draws: Tensor) -> Tensor:

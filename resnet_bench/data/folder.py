@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import io
 import re
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from resnet_bench.data.dataset import Dataset, Images, Labels
-from resnet_bench.errors import UsageError
+from resnet_bench.errors import Failure, UsageError
+from resnet_bench.results import write_atomically
+from resnet_bench.sealed import Damaged, seal, unseal
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SMALLEST_SIDE = 8
+CACHE_KIND = "resnet-bench images 1"
 Progress = Callable[[int, int], None]  # (done, total)
 
 
@@ -71,14 +73,14 @@ def image_shape(folder: Path) -> tuple[int, int, int]:
 def read(folder: Path, name: str, cache: Path, progress: Progress | None = None) -> Dataset:
     """The folder's images as RGB, in the order of class and file name.
 
-    Decoded pixels are kept in `cache` under a key made of every file's name, size and time of change, and checked
-    against their digest when they are read from there.
+    Decoded pixels are kept in `cache` under a key made of every file's name and content, and its own digest
+    is checked when it is read.
 
     Raises:
         UsageError: as list_images; an unreadable image; images of different or too small sizes; names the file.
     """
     splits = list_images(folder)
-    cached = cache / "decoded" / f"{name}-{_listing_key(folder, splits)}.npz"
+    cached = cache / "decoded" / f"{name}-{_content_key(folder, splits)}.images"
     dataset = _read_cached(cached, name)
     if dataset is None:
         dataset = _decode_all(name, splits, progress)
@@ -90,11 +92,10 @@ def _files(splits: dict[str, dict[str, list[Path]]]) -> Iterator[Path]:
     return (path for classes in splits.values() for files in classes.values() for path in files)
 
 
-def _listing_key(folder: Path, splits: dict[str, dict[str, list[Path]]]) -> str:
+def _content_key(folder: Path, splits: dict[str, dict[str, list[Path]]]) -> str:
     key = hashlib.sha256()
     for path in _files(splits):
-        stat = path.stat()
-        key.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        key.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return key.hexdigest()[:16]
 
 
@@ -132,38 +133,31 @@ def _decode(path: Path) -> Images:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a broken image can raise anything, from EOFError to struct.error
         raise UsageError(f"{path}: not a readable image ({error}); replace or remove it") from None
 
 
 def _read_cached(path: Path, name: str) -> Dataset | None:
-    """The cached dataset; None if there is none or its content does not match its digest."""
+    """The cached dataset; None if there is none or it is not what was written."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(unseal(CACHE_KIND, path.read_bytes())), allow_pickle=False) as stored:
             values: dict[str, Any] = {key: stored[key] for key in stored.files}
-        digest, classes = str(values.pop("digest")), tuple(map(str, values.pop("classes")))
-        dataset = Dataset(name=name, classes=classes, **values)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, EOFError, zipfile.BadZipFile):
+        return Dataset(name=name, classes=tuple(map(str, values.pop("classes"))), **values)
+    except (OSError, Damaged, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
-    return dataset if dataset.digest == digest else None
 
 
 def _write_cached(path: Path, dataset: Dataset) -> None:
     """Best effort: without a writable cache the images are simply decoded again next time."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    arrays = io.BytesIO()
+    np.savez(
+        arrays,
+        classes=np.array(dataset.classes),
+        train_images=dataset.train_images,
+        train_labels=dataset.train_labels,
+        test_images=dataset.test_images,
+        test_labels=dataset.test_labels,
+    )
+    with contextlib.suppress(OSError, Failure):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            np.savez(
-                file,
-                digest=np.array(dataset.digest),
-                classes=np.array(dataset.classes),
-                train_images=dataset.train_images,
-                train_labels=dataset.train_labels,
-                test_images=dataset.test_images,
-                test_labels=dataset.test_labels,
-            )
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, seal(CACHE_KIND, arrays.getbuffer()))

@@ -98,13 +98,15 @@ def cifar10_places(environ: Mapping[str, str] = os.environ) -> list[tuple[str, P
 def _cifar10(places: list[tuple[str, Path]], reason: str, environ: Mapping[str, str]) -> Source:
     target = places[0][1] if places else cache_folder(environ)
     everywhere = [*places, *cifar10_places(environ)]
-    path = cifar10.find(everywhere)
+    found = ((label, cifar10.find([(label, place)])) for label, place in everywhere)
+    label, path = next(((label, path) for label, path in found if path is not None), ("", None))
+    why = f"{reason}, found at {label}" if label else f"{reason}, found nowhere"
 
     def load(progress: Progress | None) -> Dataset:
         return cifar10.read(cifar10.obtain(everywhere, target, progress=progress))
 
     where = str(path) if path else f"not found yet; will be fetched into {target}"
-    return Source("cifar10", where, reason, (3, 32, 32), path is not None, load)
+    return Source("cifar10", where, why, (3, 32, 32), path is not None, load)
 
 
 def _image_folder(place: Path, reason: str, environ: Mapping[str, str]) -> Source:

@@ -59,7 +59,7 @@ def _plot_arm(axes: Axes, frames: StudyFrames, arm: Arm, metric: str) -> None:
         zorder=3,
     )
     gone = select(frames.diverged, arm)
-    axes.scatter(gone["depth"] + shift, [wording.CHANCE] * len(gone), s=36, marker="x", color=color, zorder=3)
+    axes.scatter(gone["depth"] + shift, [wording.chance(frames)] * len(gone), s=36, marker="x", color=color, zorder=3)
 
 
 def _span(frames: StudyFrames) -> float:
@@ -78,7 +78,7 @@ def _seed_dodge(frames: StudyFrames, seed: int) -> float:
 
 def _limit_depth_axes(all_axes: Sequence[Axes], frames: StudyFrames) -> None:
     highest = [float(frames.finished[metric].max()) for metric in (FINAL_TRAIN, FINAL_TEST)]
-    shown = [error for error in highest if not pd.isna(error)] + [wording.CHANCE] * len(frames.diverged)
+    shown = [error for error in highest if not pd.isna(error)] + [wording.chance(frames)] * len(frames.diverged)
     top = max(1.07 * max(shown, default=100 / 1.07), 1.0)
     all_axes[0].set_ylim(-0.02 * top, top)  # a little below 0, so that points at 0 % are whole
     for axes in all_axes:
@@ -95,7 +95,7 @@ def _depth_handles(frames: StudyFrames) -> list[Artist]:
             color, marker = ARM_STYLES[arm]
             handles.append(Line2D([], [], color=color, marker=marker, markersize=4.5, label=wording.arm_name(arm)))
     if len(frames.diverged):
-        label = f"diverged (drawn at chance, {wording.CHANCE:.0f} %)"
+        label = f"diverged (drawn at chance, {wording.chance(frames):.0f} %)"
         handles.append(Line2D([], [], color="#444444", linestyle="none", marker="x", label=label))
     return handles
 

@@ -120,6 +120,7 @@ def from_rows(
     frames = StudyFrames(name, _frame(PLAN, planned), _frame(RUNS, runs), _frame(CURVES, curves))
     _check_comparable(frames, where)
     _check_arms(frames, where)
+    _check_twice(frames, where)
     _check_curves(frames, where)
     return frames
 
@@ -153,6 +154,15 @@ def _check_arms(frames: StudyFrames, where: str) -> None:
         for arm in zip(frame["arch"], frame["shortcut"], strict=True):
             if arm not in ARM_ORDER:
                 raise UsageError(f"{where}{table.file}: arch {arm[0]!r} with shortcut {arm[1]!r} is unknown")
+
+
+def _check_twice(frames: StudyFrames, where: str) -> None:
+    twice = frames.runs[frames.runs.duplicated(["arch", "shortcut", "depth", "seed"], keep=False)]
+    if len(twice):
+        raise UsageError(
+            f"{where}{RUNS.file}: runs {' and '.join(twice['run_id'].iloc[:2])} are the same network and seed with "
+            "different configurations; keep them in separate study folders"
+        )
 
 
 def _check_curves(frames: StudyFrames, where: str) -> None:

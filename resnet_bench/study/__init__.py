@@ -1,1 +1,1 @@
-"""Studies: `plan` says what is to be done, `run` does one run, `sweep` all of them, `collect` gathers the CSV files."""
+"""Studies: `plan` says what is to be done, `run` does one, `sweep` all, `folder` knows what is where and collects."""

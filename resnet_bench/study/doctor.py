@@ -35,7 +35,7 @@ def diagnosis() -> str:
     ]
     for name in BUILTIN:
         source = find_source(name)
-        lines.append(f"data {source.name}: {source.where}")
+        lines.append(f"data {source.name}: {source.where} ({source.reason})")
     return "\n".join(lines) + "\n"
 
 

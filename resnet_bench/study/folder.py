@@ -21,6 +21,7 @@ from resnet_bench.results import (
     RunRow,
     parse_row,
     read_csv,
+    remove_temporaries,
     to_json,
     write_atomically,
     write_csv,
@@ -28,7 +29,13 @@ from resnet_bench.results import (
 
 RESULT = "result.json"
 SUMS = "SHA256SUMS"
+MAX_JSON_BYTES = 1 << 20
 MEND = "restore the file, or remove the run's folder to train it again"
+
+
+def _lock(folder: Path) -> FileLock:
+    # A lock file that outlives its process is no lock for us, so there is no falling back to one.
+    return FileLock(folder / ".lock", fallback_to_soft=False)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class RunFolder:
 
     def lock(self) -> FileLock:
         """Held by the one process that works on the run; the system frees it when that process dies."""
-        return FileLock(self.path / ".lock")
+        return _lock(self.path)
 
     def is_locked(self) -> bool:
         """Does some process work on the run now."""
@@ -116,7 +123,7 @@ class StudyFolder:
 
     def lock(self) -> FileLock:
         """Held while the files that belong to no single run are written."""
-        return FileLock(self.path / ".lock")
+        return _lock(self.path)
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run."""
@@ -140,7 +147,14 @@ class StudyFolder:
     def add_to_plan(self, runs: list[RunConfig]) -> None:
         """Add runs to plan.csv; those that stand there already stay."""
         rows = {row.run_id: row for row in self.read_plan()}
+        cells = {(row.arch, row.shortcut, row.depth, row.seed): row.run_id for row in rows.values()}
         for run in runs:
+            other = cells.get((run.arch, run.shortcut, run.depth, run.seed), run.run_id)
+            if other != run.run_id:
+                raise UsageError(
+                    f"{self.path}: {run.arch}-{run.depth} seed {run.seed} stands there with another configuration "
+                    f"({other}); a study never mixes them: use another RESULTS="
+                )
             rows[run.run_id] = PlanRow(
                 run_id=run.run_id, arch=run.arch, depth=run.depth, shortcut=run.shortcut, seed=run.seed
             )
@@ -155,6 +169,8 @@ def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; UsageError for anything else."""
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"larger than {MAX_JSON_BYTES:,} bytes")
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not readable as JSON ({error}); {MEND}") from None
@@ -174,7 +190,7 @@ def _sha256(path: Path) -> str:
 
 def result_json(folder: RunFolder, row: RunRow) -> bytes:
     """The content of result.json: the run's row, the SHA-256 of its other files, and one over both."""
-    files = {path.name: _sha256(path) for path in (folder.config, folder.environment, folder.curves) if path.exists()}
+    files = {path.name: _sha256(path) for path in (folder.config, folder.environment, folder.curves)}
     return to_json({"row": asdict(row), "files": files, "digest": _digest(asdict(row), files)})
 
 
@@ -185,21 +201,23 @@ def collected(study: StudyFolder) -> tuple[list[RunRow], list[CurveRow]]:
 
 
 def collect(study: StudyFolder) -> list[RunRow]:
-    """Write runs.csv and curves.csv; the same folders give the same bytes."""
+    """Write runs.csv, curves.csv and SHA256SUMS; the same folders give the same bytes. Hold the study's lock."""
+    for place in (study.path, study.path / "figures", study.path / "tables"):
+        remove_temporaries(place)
     rows, curves = collected(study)
     write_csv(study.path / RUNS.file, RUNS, rows)
     write_csv(study.path / CURVES.file, CURVES, curves)
+    write_sums(study)
     return rows
 
 
 def sums_of(study: StudyFolder) -> dict[str, str]:
-    """SHA-256 of every file of the study that is kept, by its path within the study."""
-    paths = sorted(path for path in study.path.rglob("*") if path.is_file() and not _is_transient(path))
-    return {path.relative_to(study.path).as_posix(): _sha256(path) for path in paths if path.name != SUMS}
-
-
-def _is_transient(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.startswith("checkpoint")
+    """SHA-256 of every file of finished runs, and of every file that belongs to no run, by its path in the study."""
+    finished = [folder.path for folder in study.run_folders() if folder.result.exists()]
+    others = [path for path in study.path.iterdir() if path.name != "runs"]
+    paths = [path for place in [*finished, *others] for path in (place.rglob("*") if place.is_dir() else [place])]
+    kept = sorted(path for path in paths if path.is_file() and not path.name.startswith((".", "checkpoint", SUMS)))
+    return {path.relative_to(study.path).as_posix(): _sha256(path) for path in kept}
 
 
 def write_sums(study: StudyFolder) -> None:

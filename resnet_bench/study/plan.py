@@ -56,9 +56,10 @@ class Plan:
         """What is left to do."""
         return [run for run in self.runs if run.run_id not in self.done]
 
-    def measured_rate(self) -> float | None:
-        """Work per second of the runs finished so far; None if there are none."""
+    def measured_rate(self, device: str) -> float | None:
+        """Work per second of the runs finished so far on this kind of device; None if there are none."""
         finished = [(run, self.done[run.run_id]) for run in self.runs if run.run_id in self.done]
+        finished = [(run, row) for run, row in finished if row.device == device]
         seconds = sum(row.train_seconds + row.eval_seconds for _, row in finished)
         return sum(work(run, self.shape) for run, _ in finished) / seconds if seconds else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import time
@@ -17,7 +18,16 @@ from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.errors import UsageError
 from resnet_bench.machine import ForeignLoad, git_state
-from resnet_bench.results import CURVES, SCHEMA_VERSION, CurveRow, RunRow, publish, write_csv, write_json
+from resnet_bench.results import (
+    CURVES,
+    SCHEMA_VERSION,
+    CurveRow,
+    RunRow,
+    publish,
+    remove_temporaries,
+    write_csv,
+    write_json,
+)
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
 from resnet_bench.study.progress import Progress
 from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest
@@ -119,6 +129,8 @@ def execute(session: Session, config: RunConfig, progress: Progress) -> RunRow:
     """
     folder = session.study.run(config.run_id)
     identity = session.identity(config)
+    remove_temporaries(folder.path)
+    folder.failure.unlink(missing_ok=True)
     _claim(folder, identity)
     job = Job.of(config, session.data)
     state = TrainState.initial(config, session.data, session.dataset.digest)
@@ -134,10 +146,11 @@ def execute(session: Session, config: RunConfig, progress: Progress) -> RunRow:
         sink.save(state)
         raise
     sink.save(state)
+    write_csv(folder.curves, CURVES, state.rows)  # whatever an earlier attempt left there, these are the result's rows
     row = _result(session, job, state, history, load.exclusive())
     publish(folder.result, result_json(folder, row))
-    checkpoint.drop_previous(folder.path)
-    folder.failure.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the run is finished, with or without this room
+        checkpoint.drop_previous(folder.path)
     return row
 
 
@@ -217,7 +230,8 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         diverged_step=state.diverged_step,
         batch_size=config.batch_size,
         lr=config.lr,
-        lr_warmup_steps=state.lr_warmup_steps,
+        lr_warmup_steps=_lr_warmup_steps(config, state),
+        num_classes=len(session.dataset.classes),
         params=counts.params,
         macs=counts.macs,
         **_errors(state, session),
@@ -240,6 +254,13 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         bit_exact=history["bit_exact"],
         schema_version=SCHEMA_VERSION,
     )
+
+
+def _lr_warmup_steps(config: RunConfig, state: TrainState) -> int | None:
+    """None: the protocol has no such phase. A phase that never ended took all steps."""
+    if config.lr_warmup is None:
+        return None
+    return state.step if state.lr_warmup_steps is None else state.lr_warmup_steps
 
 
 def _errors(state: TrainState, session: Session) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from resnet_bench.study.plan import format_seconds
 
 
 def status_table(study: StudyFolder) -> str:
-    """Every planned or started run of the study, as text for a terminal of the present width."""
+    """Every planned run of the study, as text for a terminal of the present width."""
     results = study.results()
     planned = {row.run_id: row for row in study.read_plan()}
     table = Table("run", "seed", "status", "step", "train %", "test %", "time", box=box.SIMPLE_HEAD)

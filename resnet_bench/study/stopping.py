@@ -1,4 +1,4 @@
-"""Stopping politely: SIGTERM and Ctrl-C let the running step finish and its state be saved; a second one does not."""
+"""Stopping politely: at SIGTERM and Ctrl-C the running step is finished and saved; a second Ctrl-C does not wait."""
 
 from __future__ import annotations
 
@@ -56,6 +56,8 @@ class StopRequest:
         if self._polite and self._number is None:
             self._number = number
             return
+        if self._polite and number == signal.SIGTERM:
+            return  # schedulers and `timeout` send it twice; what was asked is being done
         raise StoppedAtOnce(number)
 
     @contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import tempfile
 import time
 import traceback
-import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from filelock import Timeout
 
 from resnet_bench.complexity import complexity
@@ -19,7 +22,7 @@ from resnet_bench.errors import Failure, UsageError
 from resnet_bench.models import build_model
 from resnet_bench.results import RUNS, RunRow, cannot_write, read_csv, write_atomically
 from resnet_bench.study.folder import StudyFolder, collect
-from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, work
+from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
 from resnet_bench.study.progress import Clock, Progress
 from resnet_bench.study.run import Session, execute
 from resnet_bench.throughput import Stopwatch
@@ -38,12 +41,16 @@ class Outcome:
 
 
 def check_writable(study: StudyFolder) -> None:
-    """Raise UsageError unless files can be made in the study's folder; creates the folder."""
-    probe = study.path / f".probe.{uuid.uuid4().hex[:8]}.tmp"
+    """Raise UsageError unless the study's folder can be made, written and linked in; leaves nothing behind."""
+    place = study.path.absolute()
+    missing = [path for path in (place, *place.parents) if not path.exists()]
     try:
-        (study.path / "runs").mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".probe.", dir=place) as probe:
+            (Path(probe) / "file").write_bytes(b"")
+            os.link(Path(probe) / "file", Path(probe) / "link")  # results are published by a hard link
+        for path in missing:
+            path.rmdir()
     except OSError as error:
         raise UsageError(f"the results folder {study.path} cannot be written: {error.strerror}; set RESULTS=") from None
 
@@ -125,11 +132,21 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
     """
     check_comparable(session, plan)
     check_nothing_lost(session.study)
+    (session.study.path / "runs").mkdir(parents=True, exist_ok=True)
     check_space(session, plan)
     with session.study.lock():
         session.study.add_to_plan(plan.runs)
     failed = _run_all(session, plan, quiet) if plan.todo else []
     return Outcome(_collect(session.study), failed)
+
+
+def _probed_rate(session: Session, plan: Plan) -> float:
+    try:
+        return probe_rate(plan, session.data)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return typical_rate(session.data.device.type, session.fingerprint.threads)  # the runs will say what is wrong
 
 
 def _collect(study: StudyFolder) -> list[RunRow]:
@@ -138,20 +155,30 @@ def _collect(study: StudyFolder) -> list[RunRow]:
 
 
 def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
-    rate = plan.measured_rate() or probe_rate(plan, session.data)
+    rate = plan.measured_rate(session.fingerprint.device) or _probed_rate(session, plan)
     failed: list[str] = []
     with Progress(len(plan.todo), Clock(sum(work(run, plan.shape) for run in plan.todo), rate), quiet) as progress:
         progress.say(f"{len(plan.todo)} runs to do, about {format_seconds(plan.seconds(rate))} on this machine")
-        try:
+        with _collecting(session.study):
             busy = [run for run in plan.todo if not _run_if_free(session, run, plan.shape, progress, failed)]
             if busy:
                 progress.say(f"waiting for {len(busy)} runs that other processes work on")
             while busy:  # a process that dies frees its runs, and then they are done here
                 time.sleep(WAIT_SECONDS)
+                session.stop.raise_if_asked()
                 busy = [run for run in busy if not _run_if_free(session, run, plan.shape, progress, failed)]
-        finally:
-            _collect(session.study)
     return failed
+
+
+@contextlib.contextmanager
+def _collecting(study: StudyFolder) -> Iterator[None]:
+    """Collect what is finished also when the sweep is broken off; the reason for that is what is told."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception), study.lock().acquire(timeout=3):  # not longer: it was asked to stop
+            collect(study)
+        raise
 
 
 def _run_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Progress, failed: list[str]) -> bool:
@@ -186,10 +213,17 @@ def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Progr
         failed.append(f"{name} seed {run.seed}: {_advice(error)} (see {folder.failure})")
     else:
         progress.finish(describe(row))
+    session.stop.raise_if_asked()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Is it that, by any of the names that Python, the CPU's allocator and CUDA's libraries give it."""
+    texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
 
 
 def _advice(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return "out of memory; free some, or use a larger device: the batch size is part of the protocol"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 

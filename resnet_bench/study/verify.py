@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 from resnet_bench.errors import UsageError
 from resnet_bench.results import CURVES, PLAN, RUNS, read_csv, to_csv
+from resnet_bench.sealed import Damaged, unseal
 from resnet_bench.study.folder import SUMS, StudyFolder, collected, sums_of
-from resnet_bench.training.checkpoint import NEWEST, PREVIOUS, DamagedCheckpoint, check_digest
+from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
 
 
 def verify(study: StudyFolder) -> list[str]:
@@ -34,7 +35,7 @@ def _sums(study: StudyFolder) -> Iterator[str]:
         if name not in found:
             yield f"{study.path / name}: missing, but {SUMS} names it"
         elif name not in listed:
-            yield f"{study.path / name}: not in {SUMS}"
+            yield f"{study.path / name}: not in {SUMS}; the sweep or a report adds what was finished since"
         elif listed[name] != found[name]:
             yield f"{study.path / name}: altered (SHA-256 differs from {SUMS})"
 
@@ -94,6 +95,6 @@ def _checkpoints(study: StudyFolder) -> Iterator[str]:
             path = folder.path / name
             try:
                 if path.exists():
-                    check_digest(path.read_bytes())
-            except DamagedCheckpoint as error:
+                    unseal(KIND, path.read_bytes())
+            except Damaged as error:
                 yield f"{path}: damaged ({error})"

@@ -1,13 +1,11 @@
 """Checkpoints: everything a run depends on, in one file with its own digest, in two generations.
 
 All randomness is a function of (seed, epoch, position), so step and tensors are enough: there is no generator state
-to store. A file is a line that names the format, a line with the SHA-256 of the rest, and the rest by `torch.save`.
-Nothing is unpickled before the digest is right, and then by torch's restricted loader only.
+to store. Nothing is unpickled before the file's digest is right, and then by torch's restricted loader only.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import asdict
 from pathlib import Path
@@ -15,19 +13,18 @@ from typing import Any
 
 import torch
 
-from resnet_bench.results import CurveRow, fsync_folder, write_atomically
+from resnet_bench.results import SCHEMA_VERSION, CurveRow, fsync_folder, write_atomically
+from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.training.loop import TrainState
 
-MAGIC = b"resnet-bench checkpoint 1\n"
+KIND = f"resnet-bench checkpoint 1, schema {SCHEMA_VERSION}"
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 NUMBERS = (
-    "step", "lr_warmup_steps", "window_wrong", "row_step", "row_wrong", "diverged_step", "init_digest", "batches_digest"
+    "step", "lr", "lr_warmup_steps", "window_wrong", "row_step", "row_wrong", "diverged_step", "init_digest",
+    "batches_digest",
 )  # fmt: skip
+FIELDS = {"identity", "model", "momentum", "meter", "numbers", "seconds", "rows"}
 METER = ("loss_sum", "wrong", "finite_steps", "finite")
-
-
-class DamagedCheckpoint(Exception):
-    """The file is not what was written."""
 
 
 def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
@@ -65,26 +62,18 @@ def encode(stored: dict[str, Any]) -> bytes:
     """The file's content."""
     payload = io.BytesIO()
     torch.save(stored, payload)
-    digest = hashlib.sha256(payload.getbuffer()).hexdigest()
-    return MAGIC + digest.encode() + b"\n" + payload.getbuffer()
-
-
-def check_digest(content: bytes) -> memoryview:
-    """The payload of a checkpoint file, whose digest is right; else DamagedCheckpoint."""
-    digest_end = len(MAGIC) + 64
-    if not content.startswith(MAGIC) or content[digest_end : digest_end + 1] != b"\n":
-        raise DamagedCheckpoint("not a checkpoint of this format")
-    expected, payload = content[len(MAGIC) : digest_end], memoryview(content)[digest_end + 1 :]
-    found = hashlib.sha256(payload).hexdigest()
-    if found.encode() != expected:
-        raise DamagedCheckpoint(f"SHA-256 is {found[:12]}..., should be {expected[:12].decode(errors='replace')}...")
-    return payload
+    return seal(KIND, payload.getbuffer())
 
 
 def decode(content: bytes) -> dict[str, Any]:
-    """The inverse of `encode`. DamagedCheckpoint for anything that `encode` did not write."""
-    payload = check_digest(content)
-    stored: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    """The inverse of `encode`. Damaged for anything that `encode` did not write; no code in it is ever run."""
+    payload = unseal(KIND, content)
+    try:
+        stored: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    except Exception as error:  # a file made on purpose can raise anything
+        raise Damaged(f"refused by the restricted loader: {(str(error) or repr(error)).splitlines()[0]}") from None
+    if not isinstance(stored, dict) or set(stored) != FIELDS:
+        raise Damaged("not the content of a checkpoint")
     return stored
 
 
@@ -106,7 +95,7 @@ def load(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             return decode(path.read_bytes()), notes
         except FileNotFoundError:
             continue
-        except DamagedCheckpoint as error:
+        except Damaged as error:
             path.replace(path.with_name(f"{path.name}.damaged"))
             notes.append(f"{path} is damaged ({error}); it is set aside as {path.name}.damaged")
     if notes:

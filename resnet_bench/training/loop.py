@@ -45,6 +45,7 @@ class TrainState:
     init_digest: str
     batches_digest: str
     step: int = 0
+    lr: float = 0.0  # of the last step
     lr_warmup_steps: int | None = None
     window_wrong: int = 0  # meter.wrong when the warm-up window began
     row_step: int = 0  # step of the last row
@@ -189,8 +190,9 @@ def _next_edge(step: int, config: RunConfig) -> int:
 
 def _train_until(edge: int, state: TrainState, job: Job, sink: Sink) -> None:
     while state.step < edge:
+        state.lr = learning_rate(job.config, state.step, state.lr_warmup_steps)
         for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(job.config, state.step, state.lr_warmup_steps)
+            group["lr"] = state.lr
         draws = job.stream.draws(state.step)
         state.batches_digest = chain_digest(state.batches_digest, draws)
         train_step(state.model, state.optimizer, job.data, state.meter, draws.to(job.data.device, non_blocking=True))
@@ -234,7 +236,7 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
             run_id=config.run_id,
             step=state.step,
             epoch=state.step * config.batch_size / len(data.train_images),
-            lr=state.optimizer.param_groups[0]["lr"],
+            lr=state.lr,
             train_loss=float(state.meter.loss_sum) / (state.step - state.row_step),
             train_top1_err=state.running_error(),
             train_clean_loss=train_clean_loss,

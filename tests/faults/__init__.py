@@ -1,0 +1,1 @@
+"""Faults that the harness must survive, injected on purpose."""

@@ -1,0 +1,257 @@
+"""The checks of the fault tests, by count: the test suite runs them small, the campaign runs them long."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_bench.errors import UsageError
+from resnet_bench.results import CURVES, RUNS, read_csv
+from resnet_bench.sealed import Damaged
+from resnet_bench.study.folder import StudyFolder, collect
+from resnet_bench.study.verify import verify
+from resnet_bench.training import checkpoint
+from tests.faults.work import CRASHED, Work, finish, small_runs, start
+
+SECONDS = {"train_seconds", "eval_seconds", "img_per_sec", "exclusive", "started_utc", "attempts", "bit_exact", "study"}
+
+
+@dataclass
+class Count:
+    """What a check tried, and what did not survive it."""
+
+    tried: int = 0
+    resumed: int = 0  # attempts that went on from a checkpoint
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+
+def final_state(place: Path) -> dict[str, Any]:
+    """All that must not depend on how often a study was broken off."""
+    study, state = StudyFolder(place), {}
+    for folder in study.run_folders():
+        stored = checkpoint.decode((folder.path / checkpoint.NEWEST).read_bytes())
+        del stored["seconds"]
+        stored["rows"] = [without_seconds(row) for row in stored["rows"]]
+        row = folder.read_result()
+        assert row is not None, f"{folder.path} is not finished"
+        stored["result"] = without_seconds(dataclasses.asdict(row))
+        state[folder.path.name] = stored
+    return state
+
+
+def without_seconds(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in SECONDS}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal to the last bit, tensors included."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and _bytes(one) == _bytes(other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()
+
+
+def compare(place: Path, reference: Path, count: Count) -> None:
+    """Note a fault for each run that differs from the reference, and for lost, doubled or altered rows."""
+    found, expected = final_state(place), final_state(reference)
+    for name in expected:
+        if name not in found:
+            count.faults.append(f"{name}: lost")
+        elif not same(found[name], expected[name]):
+            count.faults.append(f"{name}: differs from the run that was never broken off")
+    for table in (RUNS, CURVES):  # read_csv refuses doubled keys and torn lines
+        rows, wanted = (
+            [without_seconds(dataclasses.asdict(row)) for row in read_csv(path / table.file, table)]
+            for path in (place, reference)
+        )
+        if rows != wanted:
+            count.faults.append(f"{table.file}: {len(rows)} rows are not the {len(wanted)} of the reference")
+    for folder in StudyFolder(place).run_folders():
+        attempts = json.loads(folder.environment.read_text())["attempts"]
+        count.resumed += sum(attempt["from_step"] > 0 for attempt in attempts)
+
+
+def reference(work: Work) -> Path:
+    """The same study, never broken off."""
+    place = work.place.with_name("reference")
+    if not place.exists():
+        assert finish(dataclasses.replace(work, place=place, fault="", checkpoint_seconds=1e9), seconds=3600) == 0
+    return place
+
+
+# ---------------------------------------------------------------------------------------------- kills
+
+
+def random_kills(work: Work, kills: int, seed: int, workers: int = 1, least: float = 0.4, most: float = 3.0) -> Count:
+    """Kill -9 at random instants and start again, until that many processes died and the study is finished.
+
+    When a study is finished before that, it is compared and begun anew.
+    """
+    expected, chance, count = reference(work), random.Random(seed), Count()
+    while count.tried < kills:
+        children = [start(work) for _ in range(workers)]
+        while any(child.is_alive() for child in children):
+            for number, child in enumerate(children):
+                child.join(chance.uniform(least, most) / workers)
+                if child.is_alive() and count.tried < kills:
+                    child.kill()
+                    child.join()
+                    count.tried += 1
+                    children[number] = start(work)
+        for child in children:
+            if child.exitcode != 0:
+                count.faults.append(f"a process ended with {child.exitcode}")
+        compare(work.place, expected, count)
+        count.faults += verify(StudyFolder(work.place))
+        shutil.rmtree(work.place)
+    return count
+
+
+def crash_points(work: Work, limit: int = 10_000) -> Count:
+    """Die at every writing system call of a sweep, one after the other; each time go on and compare."""
+    expected, count = reference(work), Count()
+    for number in range(1, limit):
+        code = finish(dataclasses.replace(work, fault=f"crash_at:{number}"))
+        if code == 0:
+            shutil.rmtree(work.place)
+            return count
+        count.tried += 1
+        assert code == CRASHED, code
+        for folder in StudyFolder(work.place).run_folders():
+            stored, notes = checkpoint.load(folder.path)
+            if notes or (stored is None and list(folder.path.glob("checkpoint*"))):
+                count.faults.append(f"crash point {number}: {notes or 'no checkpoint can be read'}")
+        if finish(work) != 0:
+            count.faults.append(f"crash point {number}: cannot go on")
+        compare(work.place, expected, count)
+        count.faults += verify(StudyFolder(work.place))
+        shutil.rmtree(work.place)
+    return count
+
+
+# ---------------------------------------------------------------------------------------------- altered files
+
+
+def bit_flips(files: dict[str, tuple[Path, Callable[[], bool]]], flips: int, seed: int) -> Count:
+    """Flip one random bit of a random file, ask its detector, and put the bit back."""
+    chance, count = random.Random(seed), Count()
+    names = sorted(files)
+    for number in range(flips):
+        path, detected = files[names[number % len(names)]]
+        content = bytearray(path.read_bytes())
+        position, bit = chance.randrange(len(content)), 1 << chance.randrange(8)
+        content[position] ^= bit
+        path.write_bytes(content)
+        if not detected():
+            count.faults.append(f"{path.name}: bit {bit} of byte {position} was not noticed")
+        content[position] ^= bit
+        path.write_bytes(content)
+        count.tried += 1
+    return count
+
+
+def checkpoint_is_refused(path: Path) -> Callable[[], bool]:
+    def detected() -> bool:
+        try:
+            checkpoint.decode(path.read_bytes())
+        except Damaged:
+            return True
+        return False
+
+    return detected
+
+
+def study_is_faulty(place: Path) -> Callable[[], bool]:
+    return lambda: bool(verify(StudyFolder(place)))
+
+
+def truncations(path: Path, parts: int = 16) -> Iterator[bytes]:
+    """The file cut off at every 1/parts of its size."""
+    content = path.read_bytes()
+    return (content[: len(content) * part // parts] for part in range(parts))
+
+
+# ---------------------------------------------------------------------------------------------- many processes
+
+
+def many_processes(place: Path, processes: int, runs: int, fault: str = "") -> Count:
+    """Processes that sweep one study at the same time: each run is done once, each row is there once."""
+    work = Work(place, small_runs(runs, steps=4), fault=fault, checkpoint_seconds=1e9)
+    count = Count(tried=runs)
+    children = [start(work) for _ in range(processes)]
+    for child in children:
+        child.join(600)
+        if child.exitcode != 0:
+            count.faults.append(f"a process ended with {child.exitcode}")
+    study = StudyFolder(place)
+    try:
+        rows = collect(study)
+    except UsageError as error:
+        count.faults.append(str(error))
+        return count
+    if len(rows) != runs:
+        count.faults.append(f"{len(rows)} rows instead of {runs}")
+    count.faults += [f"{row.run_id}: started {row.attempts} times" for row in rows if row.attempts != 1]
+    count.faults += verify(study)
+    before = [(place / table.file).read_bytes() for table in (RUNS, CURVES)]
+    collect(study)
+    if before != [(place / table.file).read_bytes() for table in (RUNS, CURVES)]:
+        count.faults.append("collecting again gave other bytes")
+    return count
+
+
+def preemption_storm(work: Work, kill_probability: float, seed: int) -> Count:
+    """A scheduler that kills the process with this probability every second, until all is done."""
+    expected, chance, count = reference(work), random.Random(seed), Count()
+    child = start(work)
+    while child.is_alive():
+        child.join(1.0)
+        if child.is_alive() and chance.random() < kill_probability:
+            child.kill()
+            child.join()
+            count.tried += 1
+            child = start(work)
+    compare(work.place, expected, count)
+    return count
+
+
+def soak(place: Path, runs: int) -> tuple[float, int, int]:
+    """(growth of resident memory in percent, file descriptors gained, runs) of one process over many tiny runs."""
+    work = Work(place, small_runs(runs, steps=2, row_every=2), checkpoint_seconds=1e9)
+    child = start(work)
+    samples: list[tuple[int, int]] = []
+    while child.is_alive():
+        time.sleep(0.5)
+        if (sample := _memory_and_files(child.pid or 0)) is not None:
+            samples.append(sample)
+    child.join()
+    assert child.exitcode == 0
+    settled = samples[len(samples) // 5]
+    last = samples[-2]
+    return 100 * (last[0] - settled[0]) / settled[0], last[1] - settled[1], len(read_csv(place / RUNS.file, RUNS))
+
+
+def _memory_and_files(pid: int) -> tuple[int, int] | None:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        match = re.search(r"VmRSS:\s+(\d+)", status)
+        return (int(match[1]), len(list(Path(f"/proc/{pid}/fd").iterdir()))) if match else None
+    except OSError:
+        return None
