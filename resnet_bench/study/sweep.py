@@ -43,14 +43,12 @@ class Outcome:
 def check_writable(study: StudyFolder) -> None:
     """Raise UsageError unless the study's folder can be made, written and linked in; leaves nothing behind."""
     place = study.path.absolute()
-    missing = [path for path in (place, *place.parents) if not path.exists()]
+    # Nothing is made that another process, starting at the same moment, could find half removed.
+    there = next(path for path in (place, *place.parents) if path.exists())
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".probe.", dir=place) as probe:
+        with tempfile.TemporaryDirectory(prefix=".probe.", dir=there) as probe:
             (Path(probe) / "file").write_bytes(b"")
             os.link(Path(probe) / "file", Path(probe) / "link")  # results are published by a hard link
-        for path in missing:
-            path.rmdir()
     except OSError as error:
         raise UsageError(f"the results folder {study.path} cannot be written: {error.strerror}; set RESULTS=") from None
 

@@ -50,7 +50,7 @@ def digits_work(place: Path, count: int, **values: object) -> Work:
 
 def kills(place: Path, scale: float) -> Line:
     number = round(300 * scale)
-    count = checks.random_kills(digits_work(place, 4), number, seed=0, workers=2, least=1.0, most=6.0)
+    count = checks.random_kills(digits_work(place / "study", 4), number, seed=0, workers=2, least=1.0, most=4.0)
     fault = "`kill -9` at random instants, two processes on one study, checkpoints every second"
     return report(fault, count, f"{count.resumed} resumed from a checkpoint in the attempts that ended")
 
@@ -86,7 +86,11 @@ def flips(place: Path, scale: float) -> Line:
     cached = next((place / "cache" / "decoded").iterdir())
     files = flippable(work, cached)
     count = checks.bit_flips(files, round(2000 * scale), seed=0)
-    return report("one random bit flipped", count, f"{len(files)} files: checkpoint, results, digests, decoded images")
+    return report(
+        "one random bit flipped",
+        count,
+        f"{len(files)} kinds of file: checkpoint, results, digests, batch file, decoded images",
+    )
 
 
 def processes(place: Path, scale: float) -> Line:

@@ -9,6 +9,9 @@ import os
 import pickle
 import random
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +19,17 @@ import pytest
 import torch
 
 from resnet_bench import sealed
+from resnet_bench.data import cifar10
 from resnet_bench.data import folder as image_folders
+from resnet_bench.errors import UsageError
 from resnet_bench.results import CURVES, RUNS, read_csv
 from resnet_bench.study import sweep as sweep_module
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.status import status_table
 from resnet_bench.study.verify import verify
 from resnet_bench.training import checkpoint
+from tests import test_cifar10
+from tests.conftest import ROOT
 from tests.faults import checks
 from tests.faults.work import CRASHED, Work, command_line, finish, small_runs, start
 
@@ -113,6 +120,20 @@ def test_f3_a_signal_during_the_report_and_then_the_same_command(tmp_path: Path)
     assert verify(StudyFolder(tmp_path / "results" / "demo")) == []
 
 
+def test_f3_a_signal_during_a_download_that_hangs(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection and never answers
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/cifar-10-python.tar.gz"
+        environ = {**os.environ, "RESNET_BENCH_CIFAR10_URL": url, "RESNET_BENCH_CACHE": str(tmp_path)}
+        environ = {name: value for name, value in environ.items() if name != "RESNET_BENCH_OFFLINE"}
+        command = [sys.executable, "-m", "resnet_bench", "data", "fetch"]
+        child = subprocess.Popen(command, env={**environ, "no_proxy": "*", "PYTHONPATH": str(ROOT)})
+        server.settimeout(60)
+        connection, _ = server.accept()
+        child.terminate()
+        assert child.wait(timeout=10) == 75
+        connection.close()
+
+
 # ---------------------------------------------------------------------------------------------- damaged files
 
 
@@ -166,7 +187,12 @@ def test_f5_crashes_while_resuming_from_a_damaged_checkpoint(work: Work) -> None
         shutil.copytree(kept, work.place)
 
 
-STUDY_FILES = ("plan.csv", "runs.csv", "curves.csv", "SHA256SUMS")
+def batches_are_refused(batches: Path) -> bool:
+    try:
+        cifar10.read(batches, test_cifar10.FILES)
+    except UsageError:
+        return True
+    return False
 
 
 def flippable(work: Work, images: Path) -> dict[str, tuple[Path, Callable[[], bool]]]:
@@ -182,8 +208,12 @@ def flippable(work: Work, images: Path) -> dict[str, tuple[Path, Callable[[], bo
         if path.name not in (".lock", checkpoint.NEWEST)
     }
     newest = run / checkpoint.NEWEST
+    batches = images.parent / "cifar-10-batches-py"
+    if not batches.exists():
+        test_cifar10.write_folder(batches)
     return {
         **files,
+        "batch": (batches / "data_batch_3", lambda: batches_are_refused(batches)),
         "checkpoint": (newest, checks.checkpoint_is_refused(newest)),
         "images": (images, lambda: image_folders._read_cached(images, "pets") is None),
     }
@@ -363,8 +393,6 @@ def test_f19_the_control_marker_would_be_written(tmp_path: Path) -> None:
     [b"", b"[]", b"{", b'{"row": 1, "files": {}, "digest": ""}', b"\xff\xfe", b"[" * 100_000, b'{"row": NaN}']
 )  # fmt: skip
 def test_f20_hostile_json_is_one_clear_line(finished: Work, content: bytes) -> None:
-    from resnet_bench.errors import UsageError
-
     folder = StudyFolder(finished.place).run_folders()[0]
     folder.result.write_bytes(content)
     with pytest.raises(UsageError, match=r"result\.json") as caught:
