@@ -12,18 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.results import (
-    CURVES,
-    RUNS,
-    CurveRow,
-    RunRow,
-    data_dictionary,
-    parse_row,
-    read_csv,
-    to_csv,
-    write_atomically,
-    write_csv,
-)
+from resnet_bench.files import write_atomically
+from resnet_bench.results import CURVES, RUNS, CurveRow, RunRow, data_dictionary, parse_row, read_csv, to_csv, write_csv
 from tests import studies
 from tests.conftest import ROOT
 

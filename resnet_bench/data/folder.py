@@ -16,7 +16,7 @@ from PIL import Image
 
 from resnet_bench.data.dataset import Dataset, Images, Labels
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.results import write_atomically
+from resnet_bench.files import write_atomically
 from resnet_bench.sealed import Damaged, seal, unseal
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})

@@ -46,7 +46,7 @@ def _made(folder: Path) -> Path:
 
 
 def _write(path: Path, text: str) -> Path:
-    from resnet_bench.results import write_atomically
+    from resnet_bench.files import write_atomically
 
     write_atomically(path, text.encode())
     return path

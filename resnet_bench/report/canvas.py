@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet_bench.results import write_atomically
+from resnet_bench.files import write_atomically
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,20 +12,8 @@ from filelock import FileLock, Timeout
 
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
-from resnet_bench.results import (
-    CURVES,
-    PLAN,
-    RUNS,
-    CurveRow,
-    PlanRow,
-    RunRow,
-    parse_row,
-    read_csv,
-    remove_temporaries,
-    to_json,
-    write_atomically,
-    write_csv,
-)
+from resnet_bench.files import remove_temporaries, to_json, write_atomically
+from resnet_bench.results import CURVES, PLAN, RUNS, CurveRow, PlanRow, RunRow, parse_row, read_csv, write_csv
 
 RESULT = "result.json"
 SUMS = "SHA256SUMS"

@@ -17,17 +17,9 @@ from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.errors import UsageError
+from resnet_bench.files import publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad, git_state
-from resnet_bench.results import (
-    CURVES,
-    SCHEMA_VERSION,
-    CurveRow,
-    RunRow,
-    publish,
-    remove_temporaries,
-    write_csv,
-    write_json,
-)
+from resnet_bench.results import CURVES, SCHEMA_VERSION, CurveRow, RunRow, write_csv
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
 from resnet_bench.study.progress import Progress
 from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest

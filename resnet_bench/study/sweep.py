@@ -19,8 +19,9 @@ from resnet_bench.config import RunConfig, display_name
 from resnet_bench.data.batches import BatchStream
 from resnet_bench.environment import generator
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.files import cannot_write, write_atomically
 from resnet_bench.models import build_model
-from resnet_bench.results import RUNS, RunRow, cannot_write, read_csv, write_atomically
+from resnet_bench.results import RUNS, RunRow, read_csv
 from resnet_bench.study.folder import StudyFolder, collect
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
 from resnet_bench.study.progress import Clock, Progress

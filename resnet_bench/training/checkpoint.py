@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from resnet_bench.results import SCHEMA_VERSION, CurveRow, fsync_folder, write_atomically
+from resnet_bench.files import fsync_folder, write_atomically
+from resnet_bench.results import SCHEMA_VERSION, CurveRow
 from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.training.loop import TrainState
 
