@@ -401,10 +401,10 @@ def data_verify(arguments: argparse.Namespace) -> int:
 
 def data_list(arguments: argparse.Namespace) -> int:
     """Print the datasets that a study can be trained on here."""
-    from rich.console import Console
     from rich.table import Table
 
     from resnet_bench.data.sources import BUILTIN, find_source
+    from resnet_bench.study.terminal import to_text
 
     sources = [find_source(name) for name in BUILTIN]
     if arguments.data:
@@ -413,7 +413,7 @@ def data_list(arguments: argparse.Namespace) -> int:
     for source in sources:
         size = "x".join(map(str, (*source.image_shape[1:], source.image_shape[0])))
         table.add_row(source.name, "yes" if source.found else "no", size, source.where)
-    Console(highlight=False).print(table)
+    print(to_text(table), end="")
     return 0
 
 

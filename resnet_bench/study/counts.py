@@ -6,32 +6,32 @@ from collections.abc import Sequence
 
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from resnet_bench.complexity import complexity, fvcore_total, torch_flops
 from resnet_bench.config import SHORTCUTS, display_name
 from resnet_bench.errors import Failure
 from resnet_bench.models import build_model
+from resnet_bench.study.terminal import to_text
 
 
 def complexity_table(depths: Sequence[int], image_size: int, num_classes: int) -> str:
     """Parameters and multiply-adds per image. Failure if closed form and counters disagree."""
-    table = Table("network", "params", "MACs", "fvcore total", "FLOPs forward", "FLOPs train", box=box.SIMPLE_HEAD)
+    table = Table(
+        "network", "params", "MACs", "fvcore total", "FLOPs forward", "FLOPs train", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for depth in depths:
         for arch, shortcut in (("plain", "none"), *(("residual", option) for option in SHORTCUTS)):
             name = display_name(arch, depth, shortcut)
             table.add_row(name, *(f"{count:,}" for count in _counts(arch, depth, shortcut, image_size, num_classes)))
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-        console.print(
-            f"Per image of {image_size}x{image_size}x3, {num_classes} classes. MACs: convolutions and classifier; "
-            "1 MAC = 2 FLOPs. fvcore adds BN and pooling. FLOPs by torch's counter; train: forward and backward."
-        )
-    return captured.get()
+    return to_text(
+        table,
+        f"Per image of {image_size}x{image_size}x3, {num_classes} classes. 1 MAC = 2 FLOPs.",
+        "MACs: convolutions and classifier. fvcore total: adds BN and pooling.",
+        "FLOPs by torch's counter; train: forward and backward.",
+    )
 
 
 def _counts(arch: str, depth: int, shortcut: str, image_size: int, num_classes: int) -> tuple[int, ...]:

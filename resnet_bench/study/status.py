@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from resnet_bench.config import display_name
 from resnet_bench.results import PlanRow, RunRow
 from resnet_bench.study.folder import StudyFolder, read_json
 from resnet_bench.study.plan import format_seconds
+from resnet_bench.study.terminal import to_text
 
 
 def status_table(study: StudyFolder) -> str:
     """Every planned run of the study, as text for a terminal of the present width."""
     results = study.results()
     planned = {row.run_id: row for row in study.read_plan()}
-    table = Table("run", "seed", "status", "step", "train %", "test %", "time", box=box.SIMPLE_HEAD)
+    table = Table("run", "seed", "status", "step", "train %", "test %", "time", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[3:]:
         column.justify = "right"
     counts: dict[str, int] = {}
@@ -24,12 +24,8 @@ def status_table(study: StudyFolder) -> str:
         state, cells = _describe(study, row, results.get(run_id))
         counts[state] = counts.get(state, 0) + 1
         table.add_row(display_name(row.arch, row.depth, row.shortcut), str(row.seed), state, *cells)
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-        total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs planned yet"
-        console.print(f"{study.path}: {total}", soft_wrap=True)
-    return captured.get()
+    total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs planned yet"
+    return to_text(table, f"{study.path}: {total}")
 
 
 def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tuple[str, tuple[str, str, str, str]]:
