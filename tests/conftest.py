@@ -66,6 +66,6 @@ def cli(tmp_path: Path) -> Cli:
         env |= {"PYTHONPATH": str(ROOT), "RESNET_BENCH_OFFLINE": "1", "COLUMNS": "120"}
         env |= {"RESNET_BENCH_CACHE": str(tmp_path / "cache"), **environ}
         command = [sys.executable, "-m", "resnet_bench", *map(str, words)]
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600, check=False)
 
     return call

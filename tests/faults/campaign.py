@@ -52,7 +52,7 @@ def kills(place: Path, scale: float) -> Line:
     number = round(300 * scale)
     count = checks.random_kills(digits_work(place / "study", 4), number, seed=0, workers=2, least=1.0, most=4.0)
     fault = "`kill -9` at random instants, two processes on one study, checkpoints every second"
-    return report(fault, count, f"{count.resumed} resumed from a checkpoint in the attempts that ended")
+    return report(fault, count, f"{count.resumed} attempts went on from a checkpoint")
 
 
 def storms(place: Path, scale: float) -> Line:
