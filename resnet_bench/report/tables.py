@@ -37,7 +37,8 @@ def errors(frames: StudyFrames) -> TextTable:
     several = len(residual) > 1
     name = "residual" if several else wording.arm_name(residual[0])
     header = ["depth", *(["shortcut"] if several else []), "params", "MACs"]
-    header += ["plain train", "plain test", f"{name} train", f"{name} test"]
+    header += ["plain train", "plain test"] if PLAIN in frames.arms else []
+    header += [f"{name} train", f"{name} test"]
     header += ["published plain test", "published residual (A) test"] if may_stand_beside_published(frames) else []
     rows = [_row(frames, depth, arm, several) for depth in frames.depths for arm in residual]
     caption = f"Final error (%) by depth, study {frames.name}: mean {PM} std (n seeds)"
@@ -46,7 +47,7 @@ def errors(frames: StudyFrames) -> TextTable:
 
 def _row(frames: StudyFrames, depth: int, arm: Arm, several: bool) -> list[str]:
     cells = [str(depth), *([arm[1].upper()] if several else []), *_size(frames, depth, arm)]
-    for which in (PLAIN, arm):
+    for which in (PLAIN, arm) if PLAIN in frames.arms else (arm,):
         finished = select(frames.finished, which, depth)
         cells += [mean_std(finished[FINAL_TRAIN]), mean_std(finished[FINAL_TEST])]
     if may_stand_beside_published(frames):
@@ -129,7 +130,7 @@ def _notes(frames: StudyFrames, several: bool) -> list[str]:
             f"test on {test} test images. std is the sample standard deviation over seeds; - means no finished run."
         )
     notes.append("MACs are multiply-adds per image, forward; 1 MAC = 2 FLOPs.")
-    if several:
+    if several and PLAIN in frames.arms:
         notes.append("params and MACs are the residual network's; plain has those of option A.")
     notes += [*_published_notes(frames), *wording.excluded(frames)]
     return [*notes, f"Made from runs.csv of study {frames.name}."]

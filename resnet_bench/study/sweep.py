@@ -17,17 +17,16 @@ from filelock import Timeout
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig, display_name
 from resnet_bench.data.batches import BatchStream
-from resnet_bench.environment import generator
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import cannot_write, write_atomically
-from resnet_bench.models import build_model
 from resnet_bench.results import RUNS, RunRow, read_csv
 from resnet_bench.study.folder import StudyFolder, collect
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
 from resnet_bench.study.progress import Clock, Progress
 from resnet_bench.study.run import Session, execute
 from resnet_bench.throughput import Stopwatch
-from resnet_bench.training.engine import DeviceData, Meter, make_optimizer, train_step
+from resnet_bench.training.engine import DeviceData, train_step
+from resnet_bench.training.loop import TrainState
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
 WAIT_SECONDS = 1.0
@@ -85,22 +84,17 @@ def check_nothing_lost(study: StudyFolder) -> None:
 def probe_rate(plan: Plan, data: DeviceData) -> float:
     """Work per second of the shallowest network to do, from a few steps on this device."""
     run = plan.todo[0]
-    model = build_model(
-        run.arch,
-        run.depth,
-        run.shortcut,
-        in_channels=data.train_images.shape[1],
-        num_classes=data.num_classes,
-        generator=generator(0, "probe"),
-    ).to(data.device)
-    optimizer, meter = make_optimizer(model, 0.9, 0.0), Meter(data.device)
-    stream = BatchStream(len(data.train_images), run.batch_size, 0, run.augmentation)
-    watch = Stopwatch(data.device)
-    train_step(model, optimizer, data, meter, stream.draws(0).to(data.device))
-    steps = 0
+    state = TrainState.initial(run, data, "")
+    stream = BatchStream(len(data.train_images), run.batch_size, run.seed, run.augmentation)
+
+    def step(number: int) -> None:
+        train_step(state.model, state.optimizer, data, state.meter, stream.draws(number).to(data.device))
+
+    step(0)
+    watch, steps = Stopwatch(data.device), 0
     with watch:
         while steps < 2 or (steps < 20 and time.perf_counter() - watch.started < 1.0):
-            train_step(model, optimizer, data, meter, stream.draws(steps).to(data.device))
+            step(steps)
             steps += 1
     images_per_second = steps * run.batch_size / watch.seconds
     return images_per_second * network_macs(run, plan.shape)
