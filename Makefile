@@ -6,6 +6,9 @@ DATA ?=
 DEPTHS ?=
 SEEDS ?=
 DEVICE ?= auto
+MODE ?= auto
+PRECISION ?= auto
+JOBS ?= 1
 RESULTS ?= results
 VENV ?= .venv
 PYTHON ?= python3
@@ -17,15 +20,16 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONUNBUFFERED := 1
 
 CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
-	--device "$(or $(DEVICE),auto)" --results "$(or $(RESULTS),results)"
+	--device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)" \
+	--jobs "$(or $(JOBS),1)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep report test faults lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report test bench bench-peers bench-memory faults lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE RESULTS VENV PYTHON"
+	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS RESULTS VENV PYTHON"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
 	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \
@@ -52,14 +56,30 @@ shortcuts-sweep: install ## shortcut options A, B and C on digits
 sweep: install ## any study: make sweep STUDY=...
 	@$(BENCH) sweep --study "$(STUDY)" $(CHOICE)
 
+cost: install ## count and time a study's networks here: make cost STUDY=<folder under results/> [MODE=compile]
+	@$(BENCH) complexity "$(or $(RESULTS),results)/$(STUDY)"
+	@$(BENCH) throughput "$(or $(RESULTS),results)/$(STUDY)" --device "$(or $(DEVICE),auto)" \
+		--mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)"
+	@$(BENCH) report "$(or $(RESULTS),results)/$(STUDY)" --quiet
+
 report: install ## draw figures and tables again from CSV files: make report STUDY=<folder under results/>
 	@$(BENCH) report "$(or $(RESULTS),results)/$(STUDY)"
 
 test: install ## all tests that this machine can run
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --dist worksteal
 
-cuda-check: install ## all tests that need a GPU
+bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .benchmarks/
+	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-autosave --benchmark-save-data
+
+bench-peers: install ## training speed beside the loop that people write today
+	@$(PY) -m benchmarks.peers --depths "$(or $(DEPTHS),20,56)" --device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)"
+
+bench-memory: install ## peak memory beside that loop
+	@$(PY) -m benchmarks.peers --memory --depths "$(or $(DEPTHS),110)" --device "$(or $(DEVICE),auto)"
+
+cuda-check: install ## on a GPU: the tests that need one, graph against eager bit by bit, img/s of every mode
 	@$(PY) -m pytest -m cuda -rs
+	@$(PY) -m benchmarks.cuda_check
 
 faults: install ## the long fault campaign, about half an hour; writes docs/reliability.md
 	@$(PY) -m tests.faults.campaign

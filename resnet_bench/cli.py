@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from resnet_bench import __version__
 from resnet_bench.config import ARCHS, SHORTCUTS, STUDIES, RunConfig, Study, check_depth, find_study
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.run import Session
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +79,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="resnet-bench",
@@ -91,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_data(commands)
     _add_complexity(commands)
+    _add_throughput(commands)
     _command(commands, "doctor", doctor, "versions, device, threads, where data was found and why", "doctor")
     return parser
 
@@ -111,6 +121,7 @@ def _add_where(parser: _Parser) -> None:
     parser.add_argument("--data", help="cifar10, digits, synthetic, a place of CIFAR-10, or a folder of images")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all studies (results)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    _add_execution(parser)
     parser.add_argument(
         "--checkpoint-seconds",
         type=_seconds,
@@ -120,6 +131,13 @@ def _add_where(parser: _Parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
+def _add_execution(parser: _Parser) -> None:
+    meaning = "how steps are executed; auto: a graph on CUDA, compile on CPU where it pays, else eager (auto)"
+    parser.add_argument("--mode", choices=("auto", *MODES), default="auto", help=meaning)
+    meaning = "auto: tf32 on CUDA, else fp32 (auto)"
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help=meaning)
+
+
 def _add_sweep(commands: Commands) -> None:
     names = "; ".join(f"{study.name}: {study.meaning}" for study in STUDIES.values())
     example = "sweep --study demo --depths 8,20 --seeds 0"
@@ -127,6 +145,10 @@ def _add_sweep(commands: Commands) -> None:
     parser.add_argument("--study", required=True, help=f"auto, or one of {names}")
     parser.add_argument("--depths", type=_numbers("depths"), help="only these, as in 20,56")
     parser.add_argument("--seeds", type=_numbers("seeds"), help="only these, as in 0,1,2")
+    meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
+    parser.add_argument("--jobs", type=_count, default=1, help=meaning)
+    meaning = "afterwards count and time the study's networks (complexity.csv, throughput.csv)"
+    parser.add_argument("--cost", action="store_true", help=meaning)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     _add_where(parser)
 
@@ -139,6 +161,7 @@ def _add_run(commands: Commands) -> None:
     parser.add_argument("--depth", required=True, type=int, help="6n+2")
     parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a)")
     parser.add_argument("--seed", type=int, default=0, help="(0)")
+    parser.set_defaults(jobs=1, cost=False)
     _add_where(parser)
 
 
@@ -182,11 +205,34 @@ def _add_data(commands: Commands) -> None:
 
 
 def _add_complexity(commands: Commands) -> None:
-    meaning = "parameters and multiply-adds of the networks, by closed form and by two public counters"
-    parser = _command(commands, "complexity", show_complexity, meaning, "complexity --depths 20,56")
-    parser.add_argument("--depths", type=_numbers("depths"), default=[20, 32, 44, 56, 110], help="(20,32,44,56,110)")
-    parser.add_argument("--image-size", type=int, default=32, help="pixels a side (32)")
-    parser.add_argument("--classes", type=int, default=10, help="(10)")
+    meaning = "parameters, multiply-adds and activations of networks, by closed form and by two public counters"
+    parser = _command(commands, "complexity", show_complexity, meaning, "complexity --depths 20,56 --per-layer")
+    where = "a study's folder: count its networks, and write complexity.csv and layers.csv there"
+    parser.add_argument("folder", type=Path, nargs="?", help=where)
+    parser.add_argument("--depths", type=_numbers("depths"), help="only these (20,32,44,56,110; all of the study)")
+    parser.add_argument("--arch", choices=ARCHS, help="only this (both)")
+    parser.add_argument("--shortcut", choices=SHORTCUTS, help="only residual networks with this (all)")
+    parser.add_argument("--input-size", type=int, help="pixels a side, of RGB images (32; the study's)")
+    parser.add_argument("--num-classes", type=int, help="length of the logits (10; the study's)")
+    parser.add_argument("--per-layer", action="store_true", help="print the layers of each network instead")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write every layer to FILE.csv or FILE.md too")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_throughput(commands: Commands) -> None:
+    meaning = "measure how fast a study's networks train and infer here, into its throughput.csv"
+    parser = _command(commands, "throughput", throughput, meaning, "throughput results/demo --mode compile")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+    parser.add_argument("--batch-size", type=_count, default=128, help="images per step (128)")
+    parser.add_argument("--rounds", type=_count, default=7, help="timed rounds of at least 0.3 s (7)")
+    parser.add_argument("--input-size", type=int, help="pixels a side (those of the study's images)")
+    parser.add_argument("--num-classes", type=int, help="(those of the study's data)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--mode", choices=("auto", *MODES), default="auto", help="auto: the study's own (auto)")
+    parser.add_argument(
+        "--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: the study's own (auto)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 # ---------------------------------------------------------------------------------------------- studies
@@ -242,12 +288,13 @@ def _print_plan(
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
 
-    plan = Plan(runs, StudyFolder(folder).results(), DataShape.of(source.image_shape))
-    for config in plan.runs:
-        state = "done" if config.run_id in plan.done else "to do"
-        print(
-            f"{state:6} {display_name(config.arch, config.depth, config.shortcut)} seed {config.seed}  {config.run_id}"
-        )
+    plan = Plan(runs, StudyFolder(folder).results(check_files=False), DataShape.of(source.image_shape))
+    lines = [
+        f"{'done' if config.run_id in plan.done else 'to do':6} "
+        f"{display_name(config.arch, config.depth, config.shortcut)} seed {config.seed}  {config.run_id}"
+        for config in plan.runs
+    ]
+    print("\n".join(lines))
     kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
     rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
     basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
@@ -259,23 +306,33 @@ def _print_plan(
 
 def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace) -> int:
     from resnet_bench.environment import configure, find_device
+    from resnet_bench.machine import available_cores
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
     from resnet_bench.study.run import Session
-    from resnet_bench.study.sweep import check_writable, is_out_of_memory
+    from resnet_bench.study.sweep import check_writable, is_out_of_memory, prepare
     from resnet_bench.study.sweep import sweep as run_all
 
     device = find_device(arguments.device)
-    configure(device)
+    if arguments.jobs > available_cores():
+        raise UsageError(f"--jobs {arguments.jobs}: this machine has {available_cores()} cores, one a job at most")
     place = StudyFolder(folder)
+    execution = _execution(place, arguments, device.type)
+    configure(device, available_cores() // arguments.jobs, execution.precision)
     check_writable(place)
-    say = (lambda line: None) if arguments.quiet else print
+    say = _say(arguments.quiet)
     say(f"study {study.name} ({study.meaning})")
     say(f"data {source.name}: {source.where} ({source.reason})")
     dataset = source.load(_progress("reading", arguments.quiet))
     try:
         session = Session.open(
-            place, dataset, device, checkpoint_seconds=arguments.checkpoint_seconds, stop=arguments.stop
+            place,
+            dataset,
+            device,
+            execution=execution,
+            checkpoint_seconds=arguments.checkpoint_seconds,
+            stop=arguments.stop,
+            jobs=arguments.jobs,
         )
     except Exception as error:
         if is_out_of_memory(error):
@@ -283,15 +340,59 @@ def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], ar
                 f"{source.name} does not fit into the memory of {device}; free some, or use DEVICE=cpu"
             ) from None
         raise
-    say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {session.fingerprint.precision}")
+    say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {execution.precision}")
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, place.results(), shape)
     say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    session = prepare(session, plan, arguments.mode, say)
     outcome = run_all(session, plan, quiet=arguments.quiet)
+    if arguments.cost:
+        _measure_cost(session, arguments)
     _render(folder, arguments.quiet)
     if outcome.failed:
         raise Failure("\n".join([f"{len(outcome.failed)} runs failed; the others are kept:", *outcome.failed]))
     return 0
+
+
+def _say(quiet: bool) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    return say
+
+
+def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: str) -> Execution:
+    """What was settled for the study, or asked for; the mode is chosen later. UsageError if these differ."""
+    settled = study.read_execution()
+    precision = arguments.precision
+    if precision == "auto":
+        precision = settled.precision if settled else default_precision(device_type)
+    asked = Execution(settled.mode if settled else "eager", precision)
+    if arguments.mode != "auto":
+        Execution(arguments.mode, precision).check(device_type)
+    asked.check(device_type)
+    if settled and (precision != settled.precision or arguments.mode not in ("auto", settled.mode)):
+        raise UsageError(
+            f"{study.path}: this study is made in mode {settled.mode} and {settled.precision}; a study never mixes "
+            "them: leave out --mode and --precision, or use another RESULTS="
+        )
+    return settled or asked
+
+
+def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:
+    from resnet_bench.study.cost import ROUNDS, Bench, measure_throughput
+    from resnet_bench.study.counts import write_complexity
+
+    dataset, say = session.dataset, _say(arguments.quiet)
+    counted = write_complexity(session.study, dataset.image_shape, len(dataset.classes))
+    say(f"{counted} networks counted into {session.study.path / 'complexity.csv'}")
+    if session.jobs > 1:
+        say("throughput is not measured with --jobs: the threads are shared out; call resnet-bench throughput later")
+        return
+    images = dataset.image_shape, len(dataset.classes)
+    bench = Bench.of(*images, session.data.device, session.execution)
+    measure_throughput(session.study, bench, ROUNDS, say)
 
 
 def _progress(what: str, quiet: bool) -> Callable[[int, int], None] | None:
@@ -432,14 +533,56 @@ def data_show(arguments: argparse.Namespace) -> int:
 
 
 def show_complexity(arguments: argparse.Namespace) -> int:
-    """Print the counts of plain and residual networks."""
-    from resnet_bench.study.counts import complexity_table
+    """Print what networks cost, and write it into a study's folder and to a file, as asked."""
+    from resnet_bench.study import counts
+    from resnet_bench.study.folder import StudyFolder
 
-    for depth in arguments.depths:
+    for depth in arguments.depths or []:
         check_depth(depth)
-    if arguments.image_size < 8 or arguments.classes < 1:
-        raise UsageError("--image-size must be at least 8, and --classes at least 1")
-    print(complexity_table(arguments.depths, arguments.image_size, arguments.classes), end="")
+    for name, low, high in (("input_size", 8, 512), ("num_classes", 1, 100_000)):
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is not between {low} and {high:,}")
+    if arguments.folder:
+        _check_folder(arguments.folder)
+    study = StudyFolder(arguments.folder) if arguments.folder else None
+    images = counts.find_images(study, arguments.input_size, arguments.num_classes)
+    networks = counts.find_networks(study, images, arguments.depths, arguments.arch, arguments.shortcut)
+    if arguments.out:
+        counts.write_layers(arguments.out, networks)
+    if study:
+        counts.write_complexity(study, *images)
+    if not arguments.quiet:
+        known = counts.read_counts(study) if study else {}
+        text = counts.layer_tables(networks) if arguments.per_layer else counts.complexity_table(networks, known)
+        print(text, end="")
+    return 0
+
+
+def throughput(arguments: argparse.Namespace) -> int:
+    """Measure the networks of a study on this machine."""
+    from resnet_bench.environment import configure, find_device
+    from resnet_bench.study.cost import Bench, measure_throughput
+    from resnet_bench.study.counts import find_images
+    from resnet_bench.study.folder import StudyFolder
+
+    _check_folder(arguments.folder)
+    study, device = StudyFolder(arguments.folder), find_device(arguments.device)
+    settled = study.read_execution()
+    execution = Execution(
+        (settled.mode if settled else "eager") if arguments.mode == "auto" else arguments.mode,
+        (settled.precision if settled else default_precision(device.type))
+        if arguments.precision == "auto"
+        else arguments.precision,
+        settled.memory_format if settled else "nchw",
+    )
+    execution.check(device.type)
+    images = find_images(study, arguments.input_size, arguments.num_classes)
+    configure(device, precision=execution.precision)
+    say = _say(arguments.quiet)
+    bench = Bench.of(*images, device, execution, arguments.batch_size)
+    measure_throughput(study, bench, arguments.rounds, say)
+    say(f"draw it with: resnet-bench report {arguments.folder}")
     return 0
 
 

@@ -1,12 +1,12 @@
-"""How large a network is: closed forms that need no torch, and the counts of two public counters beside them."""
+"""How large a network is: closed forms that need no torch, beside two public counters and the sum over layers."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from dataclasses import dataclass
-from math import ceil
-from typing import TYPE_CHECKING
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +45,55 @@ def complexity(
                 macs += channels * width * pixels
             channels = width
     return Complexity(params + channels * num_classes + num_classes, macs + channels * num_classes)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as it ran: a convolution, a BN layer, the pooling or the classifier."""
+
+    name: str  # in the network
+    kind: str  # "conv" | "batch norm" | "pool" | "linear"
+    window: str  # of a convolution: kernel, and stride if it is not 1, as in "3x3 /2"; else empty
+    output_shape: tuple[int, ...]  # of one image: (channels, height, width), or (classes,)
+    params: int
+    macs: int  # 0 for BN and pooling
+
+    @property
+    def activations(self) -> int:
+        """Elements that it puts out, if it has multiply-adds (the convention of pycls and fvcore); else 0."""
+        return prod(self.output_shape) if self.macs else 0
+
+
+def list_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+    """The layers of a network in the order in which one image of (channels, height, width) passes them, in eval mode.
+
+    Seen by forward hooks, so shapes are what the network really put out. ReLU, additions and the shortcuts without
+    parameters are no layers in this sense.
+    """
+    import torch
+    from torch import nn
+
+    kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "batch norm", nn.AdaptiveAvgPool2d: "pool", nn.Linear: "linear"}
+    names = {module: name for name, module in model.named_modules() if type(module) in kinds}
+    layers: list[Layer] = []
+
+    def record(module: Any, _: Any, output: torch.Tensor) -> None:
+        shape, kind = tuple(output.shape[1:]), kinds[type(module)]
+        macs = module.weight.numel() * prod(shape[1:]) if kind in ("conv", "linear") else 0
+        params = sum(parameter.numel() for parameter in module.parameters())
+        layers.append(Layer(names[module], kind, _window(module) if kind == "conv" else "", shape, params, macs))
+
+    hooks = [module.register_forward_hook(record) for module in names]
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, *image_shape))
+    for hook in hooks:
+        hook.remove()
+    return layers
+
+
+def _window(conv: nn.Conv2d) -> str:
+    kernel, stride = "x".join(map(str, conv.kernel_size)), conv.stride[0]
+    return kernel if stride == 1 else f"{kernel} /{stride}"
 
 
 def fvcore_total(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

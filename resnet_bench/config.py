@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from resnet_bench.errors import UsageError
@@ -67,9 +68,10 @@ class RunConfig:
 
     def canonical_json(self) -> str:
         """The configuration as JSON with sorted keys and no spaces: equal text means equal run."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
         """`<arch>-<shortcut>-d<depth>-s<seed>-<first 8 hex digits of the SHA-256 of canonical_json()>`."""
         digest = hashlib.sha256(self.canonical_json().encode()).hexdigest()[:8]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
+import logging
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -40,10 +43,15 @@ def find_device(name: str = "auto") -> torch.device:
     return device
 
 
-def configure(device: torch.device, threads: int | None = None) -> None:
+def configure(device: torch.device, threads: int | None = None, precision: str | None = None) -> None:
     """Set what makes runs repeatable: deterministic algorithms, a fixed number of threads, denormals flushed.
 
     Call once per process before the first operation: worker threads inherit the denormal mode when they start.
+
+    Args:
+        device: where the runs are going to be.
+        threads: CPU threads within one operation; all available cores unless given.
+        precision: "fp32", "tf32" or "bf16" (whose parts in fp32 are TF32 on CUDA); the device's default unless given.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads or available_cores())
@@ -51,9 +59,18 @@ def configure(device: torch.device, threads: int | None = None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time only
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = True  # as torch has always done for convolutions; recorded as tf32
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # older torch refuses deterministic mode without
+
+
+@functools.cache
+def prepare_compiler() -> None:
+    """Set up torch.compile: room for all networks of a study in one process, and no talk about CUDA kits."""
+    import torch._dynamo.config
+
+    torch._dynamo.config.recompile_limit = 64
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def synchronize(device: torch.device) -> None:
@@ -68,9 +85,18 @@ class Fingerprint:
 
     device: str
     threads: int
-    precision: str
     torch_version: str
     details: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of a SHA-256 over all of it."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def gpu_uuid(device: torch.device) -> str:
+    """The name by which nvidia-smi knows this very GPU; "" for the CPU."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else ""
 
 
 def fingerprint(device: torch.device) -> Fingerprint:
@@ -81,7 +107,7 @@ def fingerprint(device: torch.device) -> Fingerprint:
         "cpu": cpu_model(),
         "cores": available_cores(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "flush_denormal": True,
+        "flush_denormal": bool((torch.full((), 1e-40) * 1).item() == 0),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
     if device.type == "cuda":
@@ -95,7 +121,6 @@ def fingerprint(device: torch.device) -> Fingerprint:
     return Fingerprint(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else details["cpu"],
         threads=torch.get_num_threads(),
-        precision="tf32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "fp32",
         torch_version=torch.__version__,
         details=details,
     )

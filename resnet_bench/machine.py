@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -32,6 +33,37 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """A GPU's clocks and limits at one moment, as nvidia-smi tells; empty where it does not."""
+
+    clock_mhz: int | None = None
+    power_limit_watts: float | None = None
+    throttled: str = ""
+
+
+# Bits of NVML's clock event reasons. An idle GPU and a clock that somebody set are no slowing down.
+THROTTLE_REASONS = {
+    0x4: "power cap", 0x8: "hardware slowdown", 0x20: "thermal (software)", 0x40: "thermal", 0x80: "power brake",
+}  # fmt: skip
+
+
+def gpu_state(uuid: str) -> GpuState:
+    """The state of the GPU with that UUID; nothing for ""."""
+    if not uuid:
+        return GpuState()
+    fields = "clocks.sm,enforced.power.limit,clocks_throttle_reasons.active"
+    command = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        clock, limit, reasons = (cell.strip() for cell in answer.split(","))
+        active = int(reasons, 16)
+        named = ", ".join(name for bit, name in THROTTLE_REASONS.items() if active & bit)
+        return GpuState(int(clock), float(limit), named)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return GpuState()
 
 
 def git_state() -> tuple[str, bool | None]:

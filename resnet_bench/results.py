@@ -8,6 +8,7 @@ A table is a frozen dataclass; each field carries its unit and meaning, and the 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 import re
@@ -103,8 +104,8 @@ class RunRow:
     exclusive: bool | None = column("did other processes use under 5 % of the processors (last attempt)")
     device: str = column("processor or GPU model")
     threads: int = column("CPU threads within one operation")
-    precision: str = column("fp32 or tf32")
-    compile: str = column("how the step was executed: eager")
+    precision: str = column("fp32, tf32 or bf16")
+    compile: str = column("how the step was executed: eager, compile or graph; one mode for a whole study")
     torch_version: str = column("torch release and build")
     git_commit: str = column("commit of the code, empty outside a checkout")
     git_dirty: bool | None = column("did tracked files differ from that commit")
@@ -114,7 +115,78 @@ class RunRow:
     schema_version: int = column("version of this schema")
 
 
-Row = TypeVar("Row", PlanRow, CurveRow, RunRow)
+@dataclass(frozen=True, kw_only=True)
+class ComplexityRow:
+    """The size of one network of the study: a closed form, checked against two public counters when it was written."""
+
+    arch: str = column("plain or residual", key=True)
+    depth: int = column("weighted layers, 6n+2", "layers", key=True)
+    shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
+    input_size: str = column("height x width x channels of an image", "pixels")
+    num_classes: int = column("length of the logits")
+    params: int = column("trainable parameters")
+    macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
+    fvcore_total: int = column("fvcore's total in eval mode: macs, 2 per element for BN, 1 for pooling")
+    flops_forward: int = column("torch's FlopCounterMode, per image, forward: 2 per multiply-add", "FLOPs")
+    flops_train_step: int = column("the same counter, forward and backward, per image", "FLOPs")
+    activations: int = column("elements that convolutions and the classifier put out, per image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One weighted layer, BN layer or pooling of one network of the study."""
+
+    arch: str = column("plain or residual", key=True)
+    depth: int = column("weighted layers, 6n+2", "layers", key=True)
+    shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
+    layer: str = column("name of the layer in the network", key=True)
+    kind: str = column("conv, batch norm, pool, linear")
+    output_shape: str = column("channels x height x width of what it puts out", "elements")
+    params: int = column("trainable parameters")
+    params_percent: float = column("share of the network's parameters", "%")
+    macs: int = column("multiply-adds per image, forward", "MACs")
+    macs_percent: float = column("share of the network's multiply-adds", "%")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughputRow:
+    """Speed of one network in one mode, measured in rounds, in turn with the other networks of its depth."""
+
+    fingerprint: str = column("first 8 hex digits of a SHA-256 over hardware, software and settings", key=True)
+    arch: str = column("plain or residual", key=True)
+    depth: int = column("weighted layers, 6n+2", "layers", key=True)
+    shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
+    mode: str = column("train_step: batch, forward, backward, update, error counting; inference: forward", key=True)
+    batch_size: int = column("images per step", "images", key=True)
+    precision: str = column("fp32, tf32 or bf16", key=True)
+    memory_format: str = column("nchw or nhwc", key=True)
+    compile: str = column("how it was executed: eager, compile or graph", key=True)
+    input_size: str = column("height x width x channels of an image", "pixels", key=True)
+    num_classes: int = column("length of the logits", key=True)
+    img_per_sec: float = column("images per second, median over rounds", "img/s")
+    img_per_sec_iqr: float = column("interquartile range over rounds", "img/s")
+    rounds: int = column("timed rounds, each of at least 0.3 s, after a warm-up of three steps and 0.3 s")
+    step_ms: float = column("time of one batch, median over rounds", "ms")
+    compile_seconds: float = column("time to compile or capture before the first step; 0 in eager mode", "s")
+    peak_memory_bytes: int = column("weights, optimizer and what one step allocates; without the dataset", "bytes")
+    macs: int = column("multiply-adds per image, forward", "MACs")
+    flops_per_step: int = column("torch's FlopCounterMode x batch size: 2 per multiply-add, BN not counted", "FLOPs")
+    achieved_gflops: float = column("flops_per_step per time of a batch", "GFLOP/s")
+    peak_gflops: float = column("a large matrix product in the same precision, in the same session", "GFLOP/s")
+    peak_gbytes: float = column("a large copy in the same session, read and written", "GB/s")
+    utilisation: float = column("achieved_gflops in percent of peak_gflops", "%")
+    exclusive: bool | None = column("did other processes use under 5 % of the processors while it was measured")
+    device: str = column("processor or GPU model")
+    threads: int = column("CPU threads within one operation")
+    gpu_clock_mhz: int | None = column("clock of the GPU's multiprocessors right after; empty on CPU", "MHz")
+    gpu_power_limit_watts: float | None = column("enforced power limit of the GPU; empty on CPU", "W")
+    gpu_throttled: str = column("active reasons why the GPU slowed its clocks; empty: none, or CPU")
+    torch_version: str = column("torch release and build")
+    git_commit: str = column("commit of the code, empty outside a checkout")
+    measured_utc: str = column("when, ISO 8601")
+
+
+Row = TypeVar("Row", PlanRow, CurveRow, RunRow, ComplexityRow, LayerRow, ThroughputRow)
 Parsers = dict[str, Callable[[str], Any]]
 
 
@@ -125,21 +197,28 @@ class Table:
     file: str
     row: type[Any]
 
-    @property
+    @functools.cached_property
     def columns(self) -> list[str]:
         """Column names in file order."""
         return [f.name for f in fields(self.row)]
 
-    @property
+    @functools.cached_property
     def key(self) -> list[str]:
         """The columns that make a row unique."""
         return [f.name for f in fields(self.row) if f.metadata["key"]]
+
+    def key_of(self, row: Any) -> tuple[Any, ...]:
+        """What makes the row unique."""
+        return tuple(getattr(row, name) for name in self.key)
 
 
 PLAN = Table("plan.csv", PlanRow)
 CURVES = Table("curves.csv", CurveRow)
 RUNS = Table("runs.csv", RunRow)
-TABLES = (PLAN, RUNS, CURVES)
+COMPLEXITY = Table("complexity.csv", ComplexityRow)
+LAYERS = Table("layers.csv", LayerRow)
+THROUGHPUT = Table("throughput.csv", ThroughputRow)
+TABLES = (PLAN, RUNS, CURVES, COMPLEXITY, LAYERS, THROUGHPUT)
 
 
 # ---------------------------------------------------------------------------------------------- writing
@@ -198,9 +277,24 @@ def parse_row(row_type: type[Row], value: dict[str, Any], where: str) -> Row:
     unknown, missing = set(value) - set(table.columns), set(table.columns) - set(value)
     if unknown or missing:
         raise UsageError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}; another schema version?")
-    header = table.columns
-    cells = [_to_cell(value[name]) for name in header]
-    return typing.cast(Row, _parse_row(where, table, _parsers(table), header, cells))
+    # What has its column's type already needs no way through a cell, which takes most of the time of ten thousand rows.
+    odd = [name for name, kind in _kinds(table).items() if not _is_plain(kind, value[name])]
+    parsers = {name: _parsers(table)[name] for name in odd}
+    parsed = _parse_cells(where, parsers, odd, [_to_cell(value[name]) for name in odd])
+    return row_type(**{**value, **parsed})
+
+
+def _is_plain(kind: Any, value: Any) -> bool:
+    if type(value) is not kind:
+        return False
+    return math.isfinite(value) if kind is float else kind is bool or (kind is int and abs(value) < 10**18)
+
+
+@functools.cache
+def _kinds(table: Table) -> dict[str, type]:
+    """The type of each column's values; of None for those that are always looked at."""
+    hints = typing.get_type_hints(table.row)
+    return {name: hints[name] if isinstance(hints[name], type) else type(None) for name in table.columns}
 
 
 def _check_header(path: Path, table: Table, header: Sequence[str]) -> None:
@@ -225,15 +319,20 @@ def _parse_rows(path: Path, table: Table, header: Sequence[str], lines: Iterable
 def _parse_row(where: str, table: Table, parsers: Parsers, header: Sequence[str], cells: Sequence[str]) -> Any:
     if len(cells) != len(header):
         raise UsageError(f"{where}: {len(cells)} cells instead of {len(header)}; the line is torn")
+    return table.row(**_parse_cells(where, parsers, header, cells))
+
+
+def _parse_cells(where: str, parsers: Parsers, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
     values = {}
     for name, cell in zip(header, cells, strict=True):
         try:
             values[name] = parsers[name](cell)
         except ValueError as error:
             raise UsageError(f"{where}, column {name!r}: {error}") from None
-    return table.row(**values)
+    return values
 
 
+@functools.cache
 def _parsers(table: Table) -> Parsers:
     return {name: _parser(name, hint) for name, hint in typing.get_type_hints(table.row).items()}
 
@@ -273,7 +372,8 @@ def _parse_status(cell: str) -> str:
 
 
 def _parse_int(cell: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,18}", cell):
+    digits = cell.removeprefix("-")
+    if not (digits.isdecimal() and digits.isascii() and len(digits) <= 18):
         raise ValueError(f"{cell[:100]!r} is not a whole number")
     return int(cell)
 
@@ -305,7 +405,7 @@ CELL_PARSERS: dict[type[Any], Callable[[str], Any]] = {
 def _check_unique(path: Path, table: Table, rows: Sequence[Any]) -> None:
     seen: dict[tuple[Any, ...], int] = {}
     for number, row in enumerate(rows, start=2):
-        key = tuple(getattr(row, name) for name in table.key)
+        key = table.key_of(row)
         if key in seen:
             named = ", ".join(f"{name}={value}" for name, value in zip(table.key, key, strict=True))
             raise UsageError(f"{path}: row {number}: {named} stands in row {seen[key]} already; remove one of them")
@@ -341,6 +441,8 @@ One folder is one study. Its figures and tables are drawn from its CSV files alo
       plan.csv           the runs that the study consists of
       runs.csv           one row per finished run, collected from runs/
       curves.csv         the error curves of all runs, collected from runs/
+      complexity.csv     the size of its networks (make cost); layers.csv the same by layer
+      throughput.csv     the speed of its networks on one or more machines (make cost)
       figures/ tables/   rendered
 
 Values are raw: errors are percent from 0 to 100, seconds and steps are cumulative, MACs are multiply-adds per image

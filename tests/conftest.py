@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure
 
+ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,7 +26,24 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session", autouse=True)
 def _configured() -> None:
+    """A core of its own for each of several test processes, and for all that it starts: nothing waits for another."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if number and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(number.removeprefix("gw")) % len(cores)]})
     configure(CPU, threads=1)  # the networks here are tiny
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """For a test that is about several cores: it, and what it starts, may use them all."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, ALL_CORES)
+    yield
+    os.sched_setaffinity(0, mine)
 
 
 @pytest.fixture(scope="session")

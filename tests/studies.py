@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,18 @@ from typing import Any
 
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RESIDUAL_ARMS, TWINS, Arm
-from resnet_bench.results import CURVES, PLAN, RUNS, SCHEMA_VERSION, CurveRow, PlanRow, RunRow, write_csv
+from resnet_bench.results import (
+    CURVES,
+    PLAN,
+    RUNS,
+    SCHEMA_VERSION,
+    ComplexityRow,
+    CurveRow,
+    PlanRow,
+    RunRow,
+    ThroughputRow,
+    write_csv,
+)
 
 
 @dataclass
@@ -221,3 +233,76 @@ def empty() -> Rows:
 def diverged() -> Rows:
     """The demo with plain-56 seed 1 diverged at step 120."""
     return demo().diverge("plain-none-d56-s1", 120)
+
+
+# ---------------------------------------------------------------------------------------------- cost
+
+
+def complexity_rows(depths: Sequence[int], arms: Sequence[Arm] = TWINS) -> list[ComplexityRow]:
+    """The size of every network on 32x32 images: params and MACs exact, the other counts in plausible proportion."""
+    rows = []
+    for arch, shortcut in arms:
+        for depth in depths:
+            size = complexity(depth, shortcut)
+            counts: dict[str, Any] = {"params": size.params, "macs": size.macs, "fvcore_total": size.macs + 500_000}
+            counts |= {"flops_forward": 2 * size.macs, "flops_train_step": 6 * size.macs - 1_000_000}
+            network: dict[str, Any] = {"arch": arch, "depth": depth, "shortcut": shortcut}
+            images: dict[str, Any] = {"input_size": "32x32x3", "num_classes": 10}
+            rows.append(ComplexityRow(**network, **images, **counts, activations=10_000 * depth))
+    return rows
+
+
+def throughput_row(arch: str, depth: int, shortcut: str, mode: str, **values: Any) -> ThroughputRow:
+    """A measurement with plausible values, any of which may be given: `img_per_sec` decides the other speeds."""
+    train, macs = mode == "train_step", complexity(depth, shortcut).macs
+    batch_size = values.get("batch_size", 128)
+    slower = {"none": 1.0, "a": 1.1, "b": 1.12, "c": 1.25}[shortcut]  # time over the plain network's
+    img_per_sec = values.get("img_per_sec", (10_000 if train else 32_000) / depth / slower)
+    flops_per_step = (6 if train else 2) * macs * batch_size
+    achieved_gflops = flops_per_step * img_per_sec / batch_size / 1e9
+    defaults: dict[str, Any] = {
+        "fingerprint": "0123abcd",
+        "arch": arch,
+        "depth": depth,
+        "shortcut": shortcut,
+        "mode": mode,
+        "batch_size": batch_size,
+        "precision": "fp32",
+        "memory_format": "nchw",
+        "compile": "eager",
+        "input_size": "32x32x3",
+        "num_classes": 10,
+        "img_per_sec": img_per_sec,
+        "img_per_sec_iqr": 0.04 * img_per_sec,
+        "rounds": 5,
+        "step_ms": 1000 * batch_size / img_per_sec,
+        "compile_seconds": 0.0,
+        "peak_memory_bytes": int((3e6 if train else 1e6) * depth * (1.05 if arch == "residual" else 1)),
+        "macs": macs,
+        "flops_per_step": flops_per_step,
+        "achieved_gflops": achieved_gflops,
+        "peak_gflops": 200.0,
+        "peak_gbytes": 12.5,
+        "utilisation": 100 * achieved_gflops / values.get("peak_gflops", 200.0),
+        "exclusive": True,
+        "device": "Some_CPU @ 2.5GHz",
+        "threads": 1,
+        "gpu_clock_mhz": None,
+        "gpu_power_limit_watts": None,
+        "gpu_throttled": "",
+        "torch_version": "2.10.0+cpu",
+        "git_commit": "c0ffee" * 6,
+        "measured_utc": "2026-01-01T00:00:00Z",
+    }
+    return ThroughputRow(**{**defaults, **values})
+
+
+def throughput_rows(
+    depths: Sequence[int],
+    arms: Sequence[Arm] = TWINS,
+    modes: Sequence[str] = ("train_step", "inference"),
+    **values: Any,
+) -> list[ThroughputRow]:
+    """A measurement of every network in every mode."""
+    cells = itertools.product(depths, arms, modes)
+    return [throughput_row(arch, depth, shortcut, mode, **values) for depth, (arch, shortcut), mode in cells]

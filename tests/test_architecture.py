@@ -14,11 +14,11 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "machine", "sealed", "files", "config", "results", "complexity", "environment", "throughput",
-    "models", "data", "training", "report", "study", "cli",
+    "errors", "machine", "sealed", "files", "config", "execution", "results", "complexity", "environment",
+    "throughput", "models", "data", "training", "report", "study", "cli",
 ]  # fmt: skip
 CONSUMERS = {"report"}
-TORCH_FREE = {"errors", "machine", "sealed", "files", "config", "results", "report", "cli"}
+TORCH_FREE = {"errors", "machine", "sealed", "files", "config", "execution", "results", "report", "cli"}
 
 
 def modules() -> dict[str, Path]:

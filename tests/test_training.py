@@ -23,6 +23,9 @@ DEVICES = [
 
 
 class NoSink:
+    def built(self, seconds: float) -> None:
+        pass
+
     def step(self, state: TrainState) -> None:
         pass
 
@@ -41,7 +44,7 @@ class NoSink:
 
 def train(config: RunConfig, dataset: Dataset, device: torch.device = CPU) -> TrainState:
     data = DeviceData.of(dataset, device)
-    state = TrainState.initial(config, data, dataset.digest)
+    state = Job.of(config, data).initial_state(dataset.digest)
     fit(state, Job.of(config, data), NoSink())
     return state
 

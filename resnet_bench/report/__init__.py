@@ -15,16 +15,16 @@ def render(folder: Path) -> list[Path]:
         Failure: the folder cannot be written.
     """
     # pandas and matplotlib load slowly, so only a report that is really drawn pays for them.
-    from resnet_bench.report import canvas, figures, page, tables
+    from resnet_bench.report import canvas, cost_figures, cost_tables, figures, page, tables
     from resnet_bench.report.load import load
 
     frames = load(folder)
     paths: list[Path] = []
-    for name, draw in figures.FIGURES.items():
+    for name, draw in {**figures.FIGURES, **cost_figures.cost_figures(frames)}.items():
         paths += canvas.save(draw(frames), _made(folder / "figures") / name)
-    table = tables.errors(frames)
-    paths.append(_write(_made(folder / "tables") / "errors.md", tables.to_markdown(table)))
-    paths.append(_write(folder / "tables" / "errors.tex", tables.to_latex(table)))
+    for name, table in {"errors": tables.errors(frames), **cost_tables.cost_tables(frames)}.items():
+        paths.append(_write(_made(folder / "tables") / f"{name}.md", tables.to_markdown(table)))
+        paths.append(_write(folder / "tables" / f"{name}.tex", tables.to_latex(table)))
     paths.append(_write(folder / "README.md", page.page(frames)))
     return paths
 

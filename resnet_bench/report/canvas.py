@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from resnet_bench.files import write_atomically
 
@@ -45,6 +46,8 @@ CHARACTER = 0.56  # mean width of a character of the default font, in units of i
 # Inches. Positions are set by hand: automatic layout would let the caption's length change the panels.
 LEFT, TOP, BELOW_PANELS, PANEL_HEIGHT, CAPTION_LINE = 0.62, 0.68, 0.58, 2.9, 0.15
 PANEL_WIDTHS = {1: 4.8, 2: 3.0, 3: 2.5, 4: 2.2}
+# More room left of the first panel and between panels, where each has tick labels of its own, up to 200,000.
+MORE_LEFT, MORE_BETWEEN = 0.25, 0.42
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
@@ -60,11 +63,18 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def panels(titles: Sequence[str], caption: str, longest_label: str) -> tuple[Figure, list[Axes]]:
-    """A row of panels with one y axis, room for a legend above, for labels at the right and for the caption below."""
-    gap = 0.3 + len(longest_label) * LABEL_SIZE * CHARACTER / 72
+def panels(
+    titles: Sequence[str], caption: str, longest_label: str, *, ylabel: str = "error (%)", own_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A row of panels, room for a legend above, for labels at the right and for the caption below.
+
+    All panels have one y axis, or each its own of the same quantity (`own_y`).
+    """
+    more_left, more_between = (MORE_LEFT, MORE_BETWEEN) if own_y else (0.0, 0.0)
+    left = LEFT + more_left
+    gap = 0.3 + len(longest_label) * LABEL_SIZE * CHARACTER / 72 + more_between
     panel = PANEL_WIDTHS[len(titles)]
-    width = LEFT + len(titles) * (panel + gap)
+    width = left + len(titles) * (panel + gap) - more_between
     lines = textwrap.wrap(caption, int((width - 0.3) * 72 / (CAPTION_SIZE * CHARACTER)), break_on_hyphens=False)
     bottom = BELOW_PANELS + len(lines) * CAPTION_LINE
     height = bottom + PANEL_HEIGHT + TOP
@@ -72,12 +82,12 @@ def panels(titles: Sequence[str], caption: str, longest_label: str) -> tuple[Fig
     FigureCanvasAgg(figure)
     all_axes: list[Axes] = []
     for index, title in enumerate(titles):
-        box = ((LEFT + index * (panel + gap)) / width, bottom / height, panel / width, PANEL_HEIGHT / height)
-        axes = figure.add_axes(box, sharey=all_axes[0] if all_axes else None)
+        box = ((left + index * (panel + gap)) / width, bottom / height, panel / width, PANEL_HEIGHT / height)
+        axes = figure.add_axes(box, sharey=all_axes[0] if all_axes and not own_y else None)
         axes.set_title(title)
-        axes.tick_params(labelleft=index == 0)
+        axes.tick_params(labelleft=index == 0 or own_y)
         all_axes.append(axes)
-    all_axes[0].set_ylabel("error (%)")
+    all_axes[0].set_ylabel(ylabel)
     all_axes[0].yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     figure.text(0.15 / width, 0.1 / height, "\n".join(lines), size=CAPTION_SIZE, color="#333333", gid="caption")
     return figure, all_axes
@@ -86,6 +96,28 @@ def panels(titles: Sequence[str], caption: str, longest_label: str) -> tuple[Fig
 def caption_of(figure: Figure) -> str:
     """The caption as one line of text."""
     return " ".join(text.get_text() for text in figure.texts if text.get_gid() == "caption").replace("\n", " ")
+
+
+# Digits that have a tick, and how many times the lowest value the highest may be, so that there are two to ten ticks.
+TICKS = {(1, 2, 3, 5, 7): 5, (1, 2, 3, 5): 12, (1, 2, 5): 200, (1,): math.inf}
+
+
+def log_axis(
+    axes: Axes, which: Literal["x", "y"], values: Sequence[float], ticks: Sequence[float] = (), margin: float = 0.08
+) -> None:
+    """Make the x or y axis logarithmic, with ticks at round numbers or at `ticks`.
+
+    It shows the positive `values`, with a margin on both sides in units of their length on the axis.
+    """
+    low, high = min(values), max(values)
+    pad = max((high / low) ** margin, math.sqrt(3 * low / high))  # a factor of 3 in all has two ticks
+    ratio = high * pad**2 / low
+    subs = next(s for s, limit in TICKS.items() if ratio < limit)
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low / pad, high * pad)})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def say(axes: Axes, message: str) -> None:
@@ -127,7 +159,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
             textcoords=axes.get_yaxis_transform(),
             va="center",
             size=LABEL_SIZE,
-            color=[0.75 * part for part in to_rgb(label.color)],  # darker: thin letters look paler than lines
+            color=text_color(label.color),
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
@@ -138,6 +170,11 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
                 "relpos": (0, 0.5),
             },
         )
+
+
+def text_color(color: str) -> list[float]:
+    """The colour of a line's label: darker than the line, as thin letters look paler."""
+    return [0.75 * part for part in to_rgb(color)]
 
 
 def spread(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:

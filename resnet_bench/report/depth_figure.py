@@ -40,6 +40,12 @@ def draw_depth(frames: StudyFrames) -> Figure:
     return figure
 
 
+def arm_handle(arm: Arm) -> Line2D:
+    """The legend entry of an arm."""
+    color, marker = ARM_STYLES[arm]
+    return Line2D([], [], color=color, marker=marker, markersize=4.5, label=wording.arm_name(arm))
+
+
 def _plot_arm(axes: Axes, frames: StudyFrames, arm: Arm, metric: str) -> None:
     color, marker = ARM_STYLES[arm]
     rows = select(frames.finished, arm).dropna(subset=[metric])
@@ -92,8 +98,7 @@ def _depth_handles(frames: StudyFrames) -> list[Artist]:
     handles: list[Artist] = []
     for arm in frames.arms:
         if len(select(frames.finished, arm)):
-            color, marker = ARM_STYLES[arm]
-            handles.append(Line2D([], [], color=color, marker=marker, markersize=4.5, label=wording.arm_name(arm)))
+            handles.append(arm_handle(arm))
     if len(frames.diverged):
         label = f"diverged (drawn at chance, {wording.chance(frames):.0f} %)"
         handles.append(Line2D([], [], color="#444444", linestyle="none", marker="x", label=label))
@@ -103,8 +108,8 @@ def _depth_handles(frames: StudyFrames) -> list[Artist]:
 def _depth_caption(frames: StudyFrames) -> str:
     parts = ["Error at the last step against depth; a point per seed, lines through the means."]
     if len(frames.finished):
-        train = wording.images(frames.finished["final_train_clean_images"])
-        test = wording.images(frames.finished["final_test_images"])
+        train = wording.range_of(frames.finished["final_train_clean_images"])
+        test = wording.range_of(frames.finished["final_test_images"])
         parts.append(f"Eval mode, not augmented, on {train} training and {test} test images.")
         parts.append("Arms and seeds are set apart sideways to be visible.")
     parts += [wording.conditions(frames), *wording.excluded(frames)]

@@ -110,7 +110,7 @@ def _degradation_head(pair: Sequence[int]) -> str:
 def _curves_caption(frames: StudyFrames, curves: Sequence[MeanCurve], head: str) -> str:
     parts = [head]
     if curves:
-        count = wording.images(frames.finished_curves["test_images"])
+        count = wording.range_of(frames.finished_curves["test_images"])
         parts += [
             "Training error: running, train mode, on the images as trained on since the last point; "
             f"test error: eval mode, on {count} test images.",

@@ -12,21 +12,40 @@ import pandas as pd
 
 from resnet_bench.config import TWINS, Arm
 from resnet_bench.errors import UsageError
-from resnet_bench.results import CURVES, PLAN, RUNS, CurveRow, PlanRow, RunRow, Table, read_csv
+from resnet_bench.results import (
+    COMPLEXITY,
+    CURVES,
+    PLAN,
+    RUNS,
+    THROUGHPUT,
+    ComplexityRow,
+    CurveRow,
+    PlanRow,
+    RunRow,
+    Table,
+    ThroughputRow,
+    read_csv,
+)
 
 # What all runs of a table share; a difference in one of them makes errors incomparable.
 SHARED = ("protocol", "dataset", "dataset_digest", "precision")
 ARM_ORDER: tuple[Arm, ...] = (("plain", "none"), ("residual", "a"), ("residual", "b"), ("residual", "c"))
+TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 
 
 @dataclass(frozen=True, eq=False)
 class StudyFrames:
-    """A study as data frames with the columns of results.PLAN, RUNS and CURVES, checked to be comparable."""
+    """A study as data frames with the columns of its tables in `results`, checked to be comparable.
+
+    `complexity` and `throughput` have no rows while `make cost` has not measured them.
+    """
 
     name: str
     plan: pd.DataFrame
     runs: pd.DataFrame
     curves: pd.DataFrame
+    complexity: pd.DataFrame
+    throughput: pd.DataFrame
 
     @property
     def dataset(self) -> str:
@@ -77,9 +96,7 @@ class StudyFrames:
     @property
     def arms(self) -> list[Arm]:
         """(arch, shortcut) of every planned or recorded run, plain first; the twins of the paper if there is none."""
-        found = set(zip(self.plan["arch"], self.plan["shortcut"], strict=True))
-        found |= set(zip(self.runs["arch"], self.runs["shortcut"], strict=True))
-        return sorted(found, key=ARM_ORDER.index) or list(TWINS)
+        return arms_in(self.plan, self.runs) or list(TWINS)
 
     @property
     def depths(self) -> list[int]:
@@ -94,6 +111,12 @@ class StudyFrames:
         return str(self.runs[column].iloc[0]) if len(self.runs) else ""
 
 
+def arms_in(*frames: pd.DataFrame) -> list[Arm]:
+    """(arch, shortcut) of every row, plain first."""
+    found = {arm for frame in frames for arm in zip(frame["arch"], frame["shortcut"], strict=True)}
+    return sorted(found, key=ARM_ORDER.index)
+
+
 def select(frame: pd.DataFrame, arm: Arm, depth: int | None = None) -> pd.DataFrame:
     """The rows of one arm, and of one depth if given."""
     rows = frame[(frame["arch"] == arm[0]) & (frame["shortcut"] == arm[1])]
@@ -104,24 +127,37 @@ def load(folder: Path) -> StudyFrames:
     """Read the CSV files of a study. Without plan.csv the recorded runs are the plan.
 
     Raises:
-        UsageError: a file is missing or malformed, the runs are not comparable, or a curve belongs to no run.
+        UsageError: a file that is needed is missing, one is malformed, the runs are not comparable, or a curve
+            belongs to no run.
     """
     runs = read_csv(folder / RUNS.file, RUNS)
     curves = read_csv(folder / CURVES.file, CURVES)
-    plan = read_csv(folder / PLAN.file, PLAN) if (folder / PLAN.file).exists() else None
-    return from_rows(folder.resolve().name, plan, runs, curves, where=f"{folder}/")
+    plan, complexity, throughput = (_read_optional(folder, table) for table in (PLAN, COMPLEXITY, THROUGHPUT))
+    return from_rows(folder.resolve().name, plan, runs, curves, complexity or (), throughput or (), where=f"{folder}/")
+
+
+def _read_optional(folder: Path, table: Table) -> list[Any] | None:
+    return read_csv(folder / table.file, table) if (folder / table.file).exists() else None
 
 
 def from_rows(
-    name: str, plan: Sequence[PlanRow] | None, runs: Sequence[RunRow], curves: Sequence[CurveRow], where: str = ""
+    name: str,
+    plan: Sequence[PlanRow] | None,
+    runs: Sequence[RunRow],
+    curves: Sequence[CurveRow],
+    complexity: Sequence[ComplexityRow] = (),
+    throughput: Sequence[ThroughputRow] = (),
+    where: str = "",
 ) -> StudyFrames:
     """The frames of a study from its rows, checked; `where` is the prefix of file names in messages."""
     planned: Sequence[Any] = runs if plan is None else plan
-    frames = StudyFrames(name, _frame(PLAN, planned), _frame(RUNS, runs), _frame(CURVES, curves))
+    tables = ((PLAN, planned), (RUNS, runs), (CURVES, curves), (COMPLEXITY, complexity), (THROUGHPUT, throughput))
+    frames = StudyFrames(name, *(_frame(table, rows) for table, rows in tables))
     _check_comparable(frames, where)
     _check_arms(frames, where)
     _check_twice(frames, where)
     _check_curves(frames, where)
+    _check_cost(frames, where)
     return frames
 
 
@@ -150,7 +186,10 @@ def _check_comparable(frames: StudyFrames, where: str) -> None:
 
 
 def _check_arms(frames: StudyFrames, where: str) -> None:
-    for table, frame in ((PLAN, frames.plan), (RUNS, frames.runs)):
+    by_table = (
+        (PLAN, frames.plan), (RUNS, frames.runs), (COMPLEXITY, frames.complexity), (THROUGHPUT, frames.throughput)
+    )  # fmt: skip
+    for table, frame in by_table:
         for arm in zip(frame["arch"], frame["shortcut"], strict=True):
             if arm not in ARM_ORDER:
                 raise UsageError(f"{where}{table.file}: arch {arm[0]!r} with shortcut {arm[1]!r} is unknown")
@@ -174,3 +213,14 @@ def _check_curves(frames: StudyFrames, where: str) -> None:
             f"{where}{CURVES.file}: run {unknown[0]!r}{more} is in neither {PLAN.file} nor {RUNS.file}; "
             "collect the study again"
         )
+
+
+def _check_cost(frames: StudyFrames, where: str) -> None:
+    for mode in frames.throughput["mode"]:
+        if mode not in (TRAIN_STEP, INFERENCE):
+            raise UsageError(f"{where}{THROUGHPUT.file}: mode {mode!r} is unknown; one of {TRAIN_STEP}, {INFERENCE}")
+    for table, frame in ((COMPLEXITY, frames.complexity), (THROUGHPUT, frames.throughput)):
+        for column, values in frame.select_dtypes("number").items():
+            lowest = 1 if column == "depth" else 0
+            if (values < lowest).any():
+                raise UsageError(f"{where}{table.file}: column {column!r} holds a value below {lowest}")

@@ -123,8 +123,8 @@ def _plain_reproductions() -> list[dict[str, str]]:
 def _notes(frames: StudyFrames, several: bool) -> list[str]:
     notes = [wording.conditions(frames)]
     if len(frames.finished):
-        train = wording.images(frames.finished["final_train_clean_images"])
-        test = wording.images(frames.finished["final_test_images"])
+        train = wording.range_of(frames.finished["final_train_clean_images"])
+        test = wording.range_of(frames.finished["final_test_images"])
         notes.append(
             f"Errors at the last step, eval mode, not augmented: train on {train} training images, "
             f"test on {test} test images. std is the sample standard deviation over seeds; - means no finished run."

@@ -64,7 +64,7 @@ def _cell(frames: StudyFrames, arm: Arm, depth: int) -> pd.DataFrame:
     return select(frames.finished, arm, depth)
 
 
-def images(values: Iterable[float]) -> str:
+def range_of(values: Iterable[float]) -> str:
     """`500`, or `500 to 10,000` where runs differ; `an unknown number of` if not recorded."""
     known = sorted({int(value) for value in values if not pd.isna(value)})
     if not known:

@@ -1,46 +1,376 @@
-"""The table of network sizes: closed form beside fvcore and torch's counter, all counted now."""
+"""What networks cost, counted now: tables of whole networks and of their layers; complexity.csv and layers.csv."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from rich import box
 from rich.table import Table
 
-from resnet_bench.complexity import complexity, fvcore_total, torch_flops
-from resnet_bench.config import SHORTCUTS, display_name
-from resnet_bench.errors import Failure
-from resnet_bench.models import build_model
+from resnet_bench.complexity import Complexity, Layer, complexity, fvcore_total, list_layers, torch_flops
+from resnet_bench.config import DEPTHS, RESIDUAL_ARMS, display_name
+from resnet_bench.data.sources import find_source
+from resnet_bench.errors import Failure, UsageError
+from resnet_bench.files import write_atomically
+from resnet_bench.models import CifarNet, build_model
+from resnet_bench.results import COMPLEXITY, LAYERS, RUNS, ComplexityRow, LayerRow, PlanRow, read_csv, to_csv, write_csv
+from resnet_bench.study.folder import StudyFolder, write_sums
 from resnet_bench.study.terminal import to_text
 
+ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
+Count: TypeAlias = tuple[ComplexityRow, list[LayerRow]]
 
-def complexity_table(depths: Sequence[int], image_size: int, num_classes: int) -> str:
-    """Parameters and multiply-adds per image. Failure if closed form and counters disagree."""
-    table = Table(
-        "network", "params", "MACs", "fvcore total", "FLOPs forward", "FLOPs train", box=box.SIMPLE_HEAD, pad_edge=False
+
+@dataclass(frozen=True, order=True)
+class Network:
+    """A network, and the images and classes that it is for; sorts as the rows of every CSV file do."""
+
+    arch: str
+    shortcut: str
+    depth: int
+    image_shape: ImageShape
+    num_classes: int
+
+    @property
+    def name(self) -> str:
+        """As in every table: `plain-20`, `ResNet-20 (B)`."""
+        return display_name(self.arch, self.depth, self.shortcut)
+
+    @property
+    def input_size(self) -> str:
+        """Height x width x channels."""
+        channels, height, width = self.image_shape
+        return f"{height}x{width}x{channels}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The columns by which tables know it."""
+        return {"arch": self.arch, "depth": self.depth, "shortcut": self.shortcut}
+
+    def build(self) -> CifarNet:
+        """The real network, in training mode. UsageError if there is none."""
+        return build_model(
+            **self.identity, in_channels=self.image_shape[0], num_classes=self.num_classes, generator=torch.Generator()
+        )
+
+    def closed_form(self) -> Complexity:
+        """Its parameters and multiply-adds, as a formula gives them."""
+        channels, height, width = self.image_shape
+        return complexity(
+            self.depth,
+            self.shortcut,
+            in_channels=channels,
+            num_classes=self.num_classes,
+            image_size=(height, width),
+        )
+
+
+# ---------------------------------------------------------------------------------------------- which networks
+
+
+def find_networks(
+    study: StudyFolder | None,
+    images: tuple[ImageShape, int],
+    depths: Sequence[int] | None = None,
+    arch: str | None = None,
+    shortcut: str | None = None,
+) -> list[Network]:
+    """The networks of a study's plan, else plain and residual ones of the paper's depths; only those asked for.
+
+    Args:
+        study: a study's folder; None: no study.
+        images: (channels, height, width), and the number of classes.
+        depths: only these; without a study any.
+        arch: only "plain" or "residual".
+        shortcut: only "a", "b" or "c".
+
+    Raises:
+        UsageError: there is no plan, or none of its networks is asked for, or not of each of the depths.
+    """
+    if study:
+        known = _planned(study, images)
+    else:
+        arms = (("plain", "none"), *RESIDUAL_ARMS)
+        known = [Network(*arm, depth, *images) for depth in depths or DEPTHS for arm in arms]
+    found = [
+        network
+        for network in known
+        if (not depths or network.depth in depths)
+        and arch in (None, network.arch)
+        and shortcut in (None, network.shortcut)
+    ]
+    missing = set(depths or []) - {network.depth for network in found}
+    if missing or not found:
+        asked = [arch, f"depth {min(missing)}" if missing else None, f"shortcut {shortcut}" if shortcut else None]
+        where = f"{study.path}: plan.csv has" if study else "there is"
+        raise UsageError(f"{where} no such network: {', '.join(filter(None, asked))}")
+    return sorted(found, key=lambda network: (network.depth, network))
+
+
+def _planned(study: StudyFolder, images: tuple[ImageShape, int]) -> list[Network]:
+    return sorted({Network(row.arch, row.shortcut, row.depth, *images) for row in _read_plan(study)})
+
+
+def _read_plan(study: StudyFolder) -> list[PlanRow]:
+    plan = study.read_plan()
+    if not plan:
+        raise UsageError(f"{study.path}: not a study, for plan.csv is missing or empty; run one first (make demo)")
+    return plan
+
+
+def find_images(study: StudyFolder | None, input_size: int | None, num_classes: int | None) -> tuple[ImageShape, int]:
+    """(channels, height, width) and the number of classes: as given, else of the study's data, else of CIFAR-10.
+
+    Raises:
+        UsageError: something is not given, and the study's data are not known here.
+    """
+    if input_size is not None and num_classes is not None:
+        return (3, input_size, input_size), num_classes
+    shape, classes = _images_of(study) if study else ((3, 32, 32), 10)
+    return (3, input_size, input_size) if input_size else shape, num_classes or classes
+
+
+def _images_of(study: StudyFolder) -> tuple[ImageShape, int]:
+    _read_plan(study)  # what is no study at all has no data either
+    runs = read_csv(study.path / RUNS.file, RUNS) if (study.path / RUNS.file).exists() else []
+    if runs:
+        with contextlib.suppress(UsageError):  # the name of a folder of images does not say where it lies
+            return find_source(runs[0].dataset).image_shape, runs[0].num_classes
+    for network in read_counts(study):  # counted by the sweep, which had the images
+        return network.image_shape, network.num_classes
+    why = f"the size of the images of {runs[0].dataset} is not known here" if runs else "no run of it has finished"
+    raise UsageError(f"{study.path}: {why}; pass --input-size and --num-classes")
+
+
+# ---------------------------------------------------------------------------------------------- counting
+
+
+def count(network: Network) -> tuple[ComplexityRow, list[LayerRow]]:
+    """A network and its layers by all counters.
+
+    Raises:
+        UsageError: there is no such network.
+        Failure: the counters disagree with the closed form.
+    """
+    model, shape, closed = network.build(), network.image_shape, network.closed_form()
+    train_flops = torch_flops(model, shape, train_step=True)
+    layers = count_layers(network, model)
+    flops = torch_flops(model.eval(), shape)
+    if flops != 2 * closed.macs:
+        raise Failure(f"{network.name}: closed form {closed}, but torch counted {flops} FLOPs")
+    row = ComplexityRow(
+        **network.identity,
+        input_size=network.input_size,
+        num_classes=network.num_classes,
+        **asdict(closed),
+        fvcore_total=fvcore_total(model, shape),
+        flops_forward=flops,
+        flops_train_step=train_flops,
+        activations=sum(layer.activations for layer in layers),
     )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for depth in depths:
-        for arch, shortcut in (("plain", "none"), *(("residual", option) for option in SHORTCUTS)):
-            name = display_name(arch, depth, shortcut)
-            table.add_row(name, *(f"{count:,}" for count in _counts(arch, depth, shortcut, image_size, num_classes)))
+    return row, to_rows(network, layers)
+
+
+def count_layers(network: Network, model: CifarNet | None = None) -> list[Layer]:
+    """The layers of a network (`model`, if it is built already). Raises as `count` does."""
+    model = model or network.build()
+    layers, closed = list_layers(model, network.image_shape), network.closed_form()
+    params = sum(parameter.numel() for parameter in model.parameters())
+    if closed != _sum(layers) or closed.params != params:
+        raise Failure(f"{network.name}: closed form {closed}, but layers {_sum(layers)}, and {params} params in all")
+    return layers
+
+
+def _sum(layers: Iterable[Layer | LayerRow]) -> Complexity:
+    counts = [(layer.params, layer.macs) for layer in layers]
+    return Complexity(sum(params for params, _ in counts), sum(macs for _, macs in counts))
+
+
+def to_rows(network: Network, layers: Sequence[Layer]) -> list[LayerRow]:
+    """The layers of a network as rows of layers.csv."""
+    whole = network.closed_form()
+    return [
+        LayerRow(
+            **network.identity,
+            layer=layer.name,
+            kind=layer.kind,
+            output_shape=_shape_text(layer),
+            params=layer.params,
+            params_percent=100 * layer.params / whole.params,
+            macs=layer.macs,
+            macs_percent=100 * layer.macs / whole.macs,
+        )
+        for layer in layers
+    ]
+
+
+def _shape_text(layer: Layer) -> str:
+    return "x".join(map(str, layer.output_shape))
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def write_complexity(study: StudyFolder, image_shape: ImageShape, num_classes: int) -> int:
+    """Write complexity.csv, layers.csv and SHA256SUMS for the networks of a study's plan; takes the study's lock.
+
+    What stands there for the same images and classes is kept; what cannot be read is counted again.
+
+    Args:
+        study: its folder, with a plan.csv.
+        image_shape: (channels, height, width) of the study's images.
+        num_classes: classes of the study's data.
+
+    Returns:
+        The number of networks counted now.
+
+    Raises:
+        UsageError: there is no plan, or it names a network that there is not.
+        Failure: the counters disagree with the closed form, or the folder cannot be written.
+    """
+    with study.lock():
+        networks, counts = _planned(study, (image_shape, num_classes)), read_counts(study)
+        todo = [network for network in networks if network not in counts]
+        counts |= {network: count(network) for network in todo}
+        if todo:
+            write_csv(study.path / LAYERS.file, LAYERS, [row for network in networks for row in counts[network][1]])
+            write_csv(study.path / COMPLEXITY.file, COMPLEXITY, [counts[network][0] for network in networks])
+            write_sums(study)
+    return len(todo)
+
+
+def read_counts(study: StudyFolder) -> dict[Network, Count]:
+    """What stands in complexity.csv and layers.csv, as far as it can be read and belongs together."""
+    try:
+        rows = read_csv(study.path / COMPLEXITY.file, COMPLEXITY)
+        layers = read_csv(study.path / LAYERS.file, LAYERS)
+    except UsageError:
+        return {}
+    counts = {}
+    for row in rows:
+        size = re.fullmatch(r"(\d+)x(\d+)x(\d+)", row.input_size)
+        own = [r for r in layers if (r.arch, r.shortcut, r.depth) == (row.arch, row.shortcut, row.depth)]
+        # A process that was killed between the two files leaves layers of other images.
+        if size and _sum(own) == Complexity(row.params, row.macs):
+            shape = int(size[3]), int(size[1]), int(size[2])
+            counts[Network(row.arch, row.shortcut, row.depth, shape, row.num_classes)] = row, own
+    return counts
+
+
+def write_layers(path: Path, networks: Sequence[Network]) -> None:
+    """Write every layer of the networks to a file: CSV or a Markdown table, as its suffix says.
+
+    Raises:
+        UsageError: another suffix; there is no such network.
+        Failure: the counters disagree with the closed form, or the file cannot be written.
+    """
+    formats = {".csv": _to_csv, ".md": _to_markdown}
+    if path.suffix not in formats:
+        raise UsageError(f"{path}: layers are written as {' or '.join(formats)}; let the name end in one of these")
+    rows = [row for network in networks for row in to_rows(network, count_layers(network))]
+    write_atomically(path, formats[path.suffix](rows).encode())
+
+
+def _to_csv(rows: Sequence[LayerRow]) -> str:
+    return to_csv(LAYERS, rows)
+
+
+def _to_markdown(rows: Sequence[LayerRow]) -> str:
+    """One table with the columns of layers.csv, percentages with two decimals."""
+    values = [list(asdict(row).values()) for row in rows]
+    lines = [LAYERS.columns, ["---" if isinstance(value, str) else "---:" for value in values[0]]]
+    lines += [[f"{value:.2f}" if isinstance(value, float) else str(value) for value in row] for row in values]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def complexity_table(networks: Sequence[Network], counts: Mapping[Network, Count]) -> str:
+    """Parameters, multiply-adds and activations of networks; those not among `counts` are counted now (see `count`)."""
+    table = _table("network", "params", "MACs", "fvcore\ntotal", "FLOPs\nforward", "FLOPs\ntrain", "activations")
+    for network in networks:
+        row, _ = counts.get(network) or count(network)
+        numbers = row.params, row.macs, row.fvcore_total, row.flops_forward, row.flops_train_step, row.activations
+        table.add_row(network.name, *(f"{number:,}" for number in numbers))
     return to_text(
         table,
-        f"Per image of {image_size}x{image_size}x3, {num_classes} classes. 1 MAC = 2 FLOPs.",
-        "MACs: convolutions and classifier. fvcore total: adds BN and pooling.",
-        "FLOPs by torch's counter; train: forward and backward.",
+        "",
+        f"Per image of {networks[0].input_size}, {networks[0].num_classes} classes.",
+        "MACs: multiply-adds of convolutions and classifier, by closed form.",
+        "fvcore total: MACs, 2 per element for BN, 1 for pooling.",
+        "FLOPs: by torch's FlopCounterMode, 2 per MAC; train: forward and backward.",
+        "Activations: elements that convolutions and classifier put out, as in pycls.",
     )
 
 
-def _counts(arch: str, depth: int, shortcut: str, image_size: int, num_classes: int) -> tuple[int, ...]:
-    closed = complexity(depth, shortcut, num_classes=num_classes, image_size=(image_size, image_size))
-    model = build_model(arch, depth, shortcut, num_classes=num_classes, generator=torch.Generator())
-    shape = (3, image_size, image_size)
-    train_flops = torch_flops(model, shape, train_step=True)
-    flops = torch_flops(model.eval(), shape)
-    params = sum(parameter.numel() for parameter in model.parameters())
-    if (closed.params, 2 * closed.macs) != (params, flops):
-        raise Failure(f"{arch}-{depth} ({shortcut}): closed form {closed} but counted {params} params, {flops} FLOPs")
-    return closed.params, closed.macs, fvcore_total(model, shape), flops, train_flops
+def layer_tables(networks: Sequence[Network]) -> str:
+    """A table of layers per network; equal blocks of a stage are one entry, so that all rows still sum to the total."""
+    tables = [to_text(_layer_table(network)) for network in networks]
+    legend = (
+        "N x: the same layer of N equal blocks, counted together. /2: stride 2.",
+        "MACs: multiply-adds; BN and pooling have none in this convention.",
+        "Every layer by itself: --out FILE.csv",
+    )
+    return "\n".join([*tables, *legend, ""])
+
+
+def _layer_table(network: Network) -> Table:
+    table = _table("layer", "kind", "output", "params", "%", "MACs", "%", texts=3)
+    table.title = f"{network.name}, per image of {network.input_size}, {network.num_classes} classes"
+    layers, whole = count_layers(network), network.closed_form()
+
+    def add(name: str, kind: str, shape: str, part: Sequence[Layer], times: int = 1) -> None:
+        params, macs = times * _sum(part).params, times * _sum(part).macs
+        shares = [f"{100 * params / whole.params:.1f}", f"{100 * macs / whole.macs:.1f}"]
+        table.add_row(name, kind, shape, f"{params:,}", shares[0], f"{macs:,}", shares[1])
+
+    for block, times, part in _folded(layers):
+        if block:
+            add(block, f"{times} blocks" if times > 1 else "block", _shape_text(part[-1]), part, times)
+        for layer in part:
+            kind = f"{layer.kind} {layer.window}".rstrip()
+            indent = "  " if block else ""
+            add(indent + layer.name, f"{times} x {kind}" if times > 1 else kind, _shape_text(layer), [layer], times)
+    table.add_section()
+    add("total", "", "", layers)
+    return table
+
+
+def _table(*header: str, texts: int = 1) -> Table:
+    """An empty table; the first columns are text, the others numbers."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+        title_justify="left",
+        title_style="bold",
+    )
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number < texts else "right")
+    return table
+
+
+def _folded(layers: Sequence[Layer]) -> Iterator[tuple[str, int, list[Layer]]]:
+    """(name, number, layers of one) of equal blocks that follow each other; ("", 1, layers) of what is in no block."""
+    blocks = []
+    for block, part in groupby(layers, _block):
+        blocks.append((block, [replace(layer, name=layer.name.removeprefix(f"{block}.")) for layer in part]))
+    for (_, inner), equal in groupby(blocks, lambda item: (item[0].rpartition(".")[0], item[1])):
+        names = [name for name, _ in equal]
+        last = names[-1].rpartition(".")[2]
+        yield names[0] if len(names) == 1 else f"{names[0]}-{last}", len(names), inner
+
+
+def _block(layer: Layer) -> str:
+    """`stages.1.0` of `stages.1.0.conv1`; empty for a layer in no block."""
+    match = re.match(r"stages\.\d+\.\d+", layer.name)
+    return match[0] if match else ""

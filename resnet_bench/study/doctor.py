@@ -11,6 +11,7 @@ import torch
 from resnet_bench import __version__
 from resnet_bench.data.sources import BUILTIN, cache_folder, find_source
 from resnet_bench.environment import configure, find_device, fingerprint
+from resnet_bench.execution import default_precision
 from resnet_bench.machine import cpu_model, git_state
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "fvcore", "scikit-learn", "pillow", "rich")
@@ -28,7 +29,7 @@ def diagnosis() -> str:
         f"Python {platform.python_version()} on {platform.platform()}",
         *(f"{name} {_version(name)}" for name in PACKAGES),
         f"CPU {cpu_model()}, {here.details['cores']} cores, {here.details['cpu_capability']}",
-        f"device auto = {device}: {here.device}; {here.threads} threads, precision {here.precision}",
+        f"device auto = {device}: {here.device}; {here.threads} threads, precision {default_precision(device.type)}",
         f"CUDA: {torch.cuda.device_count()} devices; torch was built for {torch.version.cuda or 'the CPU only'}",
         f"cache {cache_folder()}",
         *(f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)),

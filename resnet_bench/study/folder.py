@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from filelock import FileLock, Timeout
 
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
-from resnet_bench.files import remove_temporaries, to_json, write_atomically
+from resnet_bench.execution import Execution
+from resnet_bench.files import remove_temporaries, to_json, write_atomically, write_json
 from resnet_bench.results import CURVES, PLAN, RUNS, CurveRow, PlanRow, RunRow, parse_row, read_csv, write_csv
 
 RESULT = "result.json"
+EXECUTION = "execution.json"
 SUMS = "SHA256SUMS"
 MAX_JSON_BYTES = 1 << 20
 MEND = "restore the file, or remove the run's folder to train it again"
@@ -57,27 +60,35 @@ class RunFolder:
         """Why the last attempt failed, if it did."""
         return self.path / "failure.txt"
 
-    def read_result(self) -> RunRow | None:
+    def read_result(self, *, check_files: bool = True) -> RunRow | None:
         """The finished run's row; None while it is not finished.
 
+        Args:
+            check_files: also read the other files whose digests result.json holds; not needed just to look.
+
         Raises:
-            UsageError: result.json, or a file whose digest it holds, is not what was written.
+            UsageError: result.json, or such a file, is not what was written.
         """
-        if not self.result.exists():
+        path = self.result
+        if not path.exists():
             return None
-        value = read_json(self.result)
+        value = read_json(path)
         if set(value) != {"row", "files", "digest"} or value["digest"] != _digest(value["row"], value["files"]):
-            raise UsageError(f"{self.result}: altered since it was written; {MEND}")
-        for name, expected in value["files"].items():
+            raise UsageError(f"{path}: altered since it was written; {MEND}")
+        if check_files:
+            self._check_files(value["files"])
+        row = parse_row(RunRow, value["row"], str(path))
+        if row.run_id != self.path.name:
+            raise UsageError(f"{path}: holds run {row.run_id}, not {self.path.name}; {MEND}")
+        return row
+
+    def _check_files(self, digests: dict[str, str]) -> None:
+        for name, expected in digests.items():
             path = self.path / name
             if not path.exists():
                 raise UsageError(f"{path}: missing, but {RESULT} names it; {MEND}")
             if _sha256(path) != expected:
                 raise UsageError(f"{path}: altered since the run was finished (SHA-256 differs); {MEND}")
-        row = parse_row(RunRow, value["row"], str(self.result))
-        if row.run_id != self.path.name:
-            raise UsageError(f"{self.result}: holds run {row.run_id}, not {self.path.name}; {MEND}")
-        return row
 
     def lock(self) -> FileLock:
         """Held by the one process that works on the run; the system frees it when that process dies."""
@@ -120,12 +131,39 @@ class StudyFolder:
     def run_folders(self) -> list[RunFolder]:
         """Every run that was ever started, by name."""
         runs = self.path / "runs"
-        return [RunFolder(path) for path in sorted(runs.iterdir()) if path.is_dir()] if runs.is_dir() else []
+        if not runs.is_dir():
+            return []
+        with os.scandir(runs) as entries:
+            return [RunFolder(runs / name) for name in sorted(entry.name for entry in entries if entry.is_dir())]
 
-    def results(self) -> dict[str, RunRow]:
-        """The finished runs."""
-        rows = ((folder.path.name, folder.read_result()) for folder in self.run_folders())
+    def results(self, *, check_files: bool = True) -> dict[str, RunRow]:
+        """The finished runs, by run id; for `check_files` see RunFolder.read_result."""
+        rows = ((folder.path.name, folder.read_result(check_files=check_files)) for folder in self.run_folders())
         return {run_id: row for run_id, row in rows if row is not None}
+
+    def read_execution(self) -> Execution | None:
+        """How the study's runs are executed; None while that is not settled.
+
+        Raises:
+            UsageError: execution.json is not what was written.
+        """
+        path = self.path / EXECUTION
+        if not path.exists():  # studies made before there was a choice say it in their runs
+            rows = (folder.read_result() for folder in self.run_folders())
+            row = next((row for row in rows if row is not None), None)
+            return None if row is None else Execution(row.compile, row.precision)
+        try:
+            return Execution(**read_json(path))
+        except (TypeError, UsageError) as error:
+            raise UsageError(f"{path}: says not how the study is executed ({error}); {MEND}") from None
+
+    def settle_execution(self, execution: Execution) -> Execution:
+        """Write down how the study's runs are executed, unless another process did; gives what stands there."""
+        with self.lock():
+            settled = self.read_execution()
+            if settled is None:
+                write_json(self.path / EXECUTION, asdict(execution))
+        return settled or execution
 
     def read_plan(self) -> list[PlanRow]:
         """The runs that the study consists of, as far as anyone asked for them."""

@@ -63,6 +63,10 @@ class Plan:
         seconds = sum(row.train_seconds + row.eval_seconds for _, row in finished)
         return sum(work(run, self.shape) for run, _ in finished) / seconds if seconds else None
 
+    def train_seconds(self, rate: float) -> float:
+        """The part of it that is training steps."""
+        return sum(run.steps * run.batch_size * network_macs(run, self.shape) for run in self.todo) / rate
+
     def seconds(self, rate: float) -> float:
         """Estimated time for what is left, at `rate` work per second."""
         return sum(work(run, self.shape) for run in self.todo) / rate

@@ -1,13 +1,14 @@
-"""Progress of a sweep: two bars with time left on a terminal, plain lines anywhere else, nothing when quiet."""
+"""Progress of a sweep: bars with time left on a terminal, plain lines anywhere else, nothing when quiet."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from resnet_bench.config import RunConfig, display_name
@@ -30,34 +31,62 @@ class Clock:
         self.done = 0.0
         self.started = time.monotonic()
 
-    def seconds_left(self, done_in_run: float) -> float:
-        """Seconds until all work is done."""
-        done = self.done + done_in_run
+    def seconds_left(self, done_in_runs: float) -> float:
+        """Seconds until all work is done; `done_in_runs` is what was done of the runs that are going on."""
+        done = self.done + done_in_runs
         elapsed = time.monotonic() - self.started
         # The estimate stands for a minute of evidence, so that the first steps do not throw it about.
         rate = (self.rate * 60 + done) / (60 + elapsed)
         return (self.total - done) / rate
 
 
-class Progress:
-    """Tells a person how far a sweep is. `with Progress(...)`; then for each run: start, step and row, finish."""
+class Listener(Protocol):
+    """Who is told about one run after the other: start; then resume, step and row; then finish. Or skip."""
 
-    def __init__(self, num_runs: int, clock: Clock, quiet: bool = False) -> None:
+    def say(self, line: str) -> None:
+        """A line that stays, above the bars."""
+
+    def waiting(self, count: int) -> None:
+        """All runs left to do are worked on by other processes."""
+
+    def start(self, run: RunConfig, run_work: float) -> None:
+        """A run begins."""
+
+    def resume(self, step: int) -> None:
+        """The run goes on from a checkpoint: what was done before is no work of this sweep."""
+
+    def step(self, step: int, error: Callable[[], float]) -> None:
+        """A step is done; `error` reads the running training error from the device, so it is asked for rarely."""
+
+    def row(self, row: CurveRow) -> None:
+        """A row was written."""
+
+    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
+        """A run that is not this process's to do; `why` in a few words."""
+
+    def finish(self, outcome: str) -> None:
+        """A run ended; `outcome` says how, in a few words."""
+
+
+class Progress:
+    """Tells a person how far a sweep is. `with Progress(...)`; each of `jobs` lines follows one run at a time."""
+
+    def __init__(self, num_runs: int, clock: Clock, quiet: bool = False, jobs: int = 1) -> None:
         self.num_runs = num_runs
         self.clock = clock
         self.quiet = quiet
-        self.number = 0
+        self.seen: set[str] = set()  # runs that began or were skipped
         self.console = Console(stderr=False, highlight=False)
         self.bars: Bars | None = None
-        self._last = 0.0
-        self._name, self._steps, self._work, self._resumed = "", 1, 0.0, 0
+        self.lines = [RunLine(self) for _ in range(jobs)]
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal and not self.quiet:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[text]}"))
             self.bars = Bars(*columns, console=self.console, auto_refresh=False, expand=True)
             self._study_bar = self.bars.add_task("study", total=self.clock.total, text="")
-            self._run_bar = self.bars.add_task("", total=1, text="", visible=False)
+            for line in self.lines:
+                line.bar = self.bars.add_task("", total=1, text="", visible=False)
             self.bars.start()
         return self
 
@@ -65,7 +94,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.bars is not None:
-            self.bars.update(self._run_bar, visible=False)
+            for line in self.lines:
+                self.bars.update(line.bar, visible=False)
             self.bars.refresh()
             self.bars.stop()
 
@@ -74,61 +104,91 @@ class Progress:
         if not self.quiet:
             self.console.print(line, markup=False, soft_wrap=True)
 
+    def left(self) -> str:
+        """Time left, in words."""
+        return format_seconds(self.clock.seconds_left(sum(line.done for line in self.lines)))
+
+    def refresh(self) -> None:
+        """Draw the bars again."""
+        if self.bars is not None:
+            text = f"run {len(self.seen)} of {self.num_runs}  {self.left()} left"
+            done = self.clock.done + sum(line.done for line in self.lines)
+            self.bars.update(self._study_bar, total=self.clock.total, completed=done, text=text)
+            self.bars.refresh()
+
+
+class RunLine:
+    """One line of a Progress: the run that goes on there, if any. A Listener."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.bar = TaskID(0)
+        self.done = 0.0  # work that this sweep has done in the present run
+        self._number, self._name, self._steps, self._work, self._resumed, self._last = 0, "", 1, 0.0, 0, 0.0
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bars."""
+        self.progress.say(line)
+
+    def waiting(self, count: int) -> None:
+        """All runs left to do are worked on by other processes."""
+        self.say(f"waiting for {count} runs that other processes work on")
+
     def start(self, run: RunConfig, run_work: float) -> None:
         """A run begins."""
-        self.number += 1
+        self.progress.seen.add(run.run_id)
+        self._number = len(self.progress.seen)
         self._name = f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed}"
-        self._steps, self._work, self._last, self._resumed = run.steps, run_work, 0.0, 0
-        if self.bars is not None:
-            self.bars.update(self._run_bar, description=self._name, total=run.steps, completed=0, text="", visible=True)
+        self._steps, self._work, self._last, self._resumed, self.done = run.steps, run_work, 0.0, 0, 0.0
+        if (bars := self.progress.bars) is not None:
+            bars.update(self.bar, description=self._name, total=run.steps, completed=0, text="", visible=True)
 
     def resume(self, step: int) -> None:
         """The run goes on from a checkpoint: what was done before is no work of this sweep."""
         self._resumed = step
-        self.clock.total -= self._work * step / self._steps
+        self.progress.clock.total -= self._work * step / self._steps
         self.say(f"{self._name}: goes on from step {step}")
-        if self.bars is not None:
-            self.bars.update(self._study_bar, total=self.clock.total)
 
-    def _done(self, step: int) -> float:
-        """Work that this sweep has done in the present run."""
-        return self._work * (step - self._resumed) / self._steps
+    def _advance(self, step: int) -> None:
+        self.done = self._work * (step - self._resumed) / self._steps
 
     def step(self, step: int, error: Callable[[], float]) -> None:
-        """A step is done; `error` reads the running training error from the device, so it is asked for rarely."""
+        """A step is done; `error` is asked for rarely."""
         now = time.monotonic()
-        if self.bars is None or now - self._last < REFRESH_SECONDS:
+        if (bars := self.progress.bars) is None or now - self._last < REFRESH_SECONDS:
             return
         self._last = now
-        done = self._done(step)
-        text = f"{error():5.1f} % error  {step}/{self._steps}"
-        self.bars.update(self._run_bar, completed=step, text=text)
-        left = format_seconds(self.clock.seconds_left(done))
-        text = f"run {self.number} of {self.num_runs}  {left} left"
-        self.bars.update(self._study_bar, completed=self.clock.done + done, text=text)
-        self.bars.refresh()
+        self._advance(step)
+        bars.update(self.bar, completed=step, text=f"{error():5.1f} % error  {step}/{self._steps}")
+        self.progress.refresh()
 
     def row(self, row: CurveRow) -> None:
         """A row was written."""
         now = time.monotonic()
-        if self.bars is not None or now - self._last < LINE_SECONDS or row.step == self._steps:
+        self._advance(row.step)
+        if self.progress.bars is not None or now - self._last < LINE_SECONDS or row.step == self._steps:
             return
         self._last = now
-        left = format_seconds(self.clock.seconds_left(self._done(row.step)))
         errors = f"error % train {row.train_clean_top1_err:.1f} test {row.test_top1_err:.1f}"
-        self.say(f"[{self.number}/{self.num_runs}] {self._name}: step {row.step}/{self._steps}, {errors}, {left} left")
+        self._say_numbered(f"step {row.step}/{self._steps}, {errors}, {self.progress.left()} left")
 
-    def skip(self, why: str) -> None:
-        """The present run is not this process's to do; `why` in a few words."""
-        self.clock.total -= self._work
-        self.say(f"[{self.number}/{self.num_runs}] {self._name}: {why}")
+    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
+        """A run that is not this process's to do; not told of one that another line has done."""
+        if run.run_id not in self.progress.seen:
+            self.start(run, run_work)
+            self.progress.clock.total -= run_work
+            self._say_numbered(why)
 
     def finish(self, outcome: str) -> None:
         """A run ended; `outcome` says how, in a few words."""
-        self.clock.done += self._done(self._steps)
-        if self.bars is not None:
+        self._advance(self._steps)
+        self.progress.clock.done += self.done
+        self.done = 0.0
+        if self.progress.bars is not None:
             self.say(f"{self._name}: {outcome}")
-            self.bars.update(self._study_bar, completed=self.clock.done)
-            self.bars.refresh()
+            self.progress.refresh()
         else:
-            self.say(f"[{self.number}/{self.num_runs}] {self._name}: {outcome}")
+            self._say_numbered(outcome)
+
+    def _say_numbered(self, text: str) -> None:
+        self.say(f"[{self._number}/{self.progress.num_runs}] {self._name}: {text}")

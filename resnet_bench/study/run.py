@@ -17,11 +17,12 @@ from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.errors import UsageError
+from resnet_bench.execution import EAGER, Execution
 from resnet_bench.files import publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad, git_state
 from resnet_bench.results import CURVES, SCHEMA_VERSION, CurveRow, RunRow, write_csv
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
-from resnet_bench.study.progress import Progress
+from resnet_bench.study.progress import Listener
 from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest
 from resnet_bench.training import checkpoint
 from resnet_bench.training.engine import DeviceData
@@ -36,8 +37,10 @@ class Session:
     dataset: Dataset
     data: DeviceData
     fingerprint: Fingerprint
+    execution: Execution = EAGER
     checkpoint_seconds: float = 60.0
     stop: StopRequest = field(default_factory=StopRequest)
+    jobs: int = 1  # how many processes of this sweep share the device
     git: tuple[str, bool | None] = field(default_factory=git_state)
 
     @classmethod
@@ -47,19 +50,21 @@ class Session:
         dataset: Dataset,
         device: torch.device,
         *,
+        execution: Execution = EAGER,
         checkpoint_seconds: float = 60.0,
         stop: StopRequest | None = None,
+        jobs: int = 1,
     ) -> Session:
         """Copy the dataset to the device and take the fingerprint."""
         data = DeviceData.of(dataset, device)
-        return cls(
-            study, dataset, data, fingerprint(device), checkpoint_seconds, StopRequest() if stop is None else stop
-        )
+        here = fingerprint(device)
+        stop = StopRequest() if stop is None else stop
+        return cls(study, dataset, data, here, execution, checkpoint_seconds, stop, jobs)
 
     def software_and_hardware(self) -> dict[str, Any]:
         """What must stay the same for a resumed run to be bit-exact."""
         version = {"resnet_bench": __version__, "git_commit": self.git[0], "git_dirty": self.git[1]}
-        return {**version, **asdict(self.fingerprint)}
+        return {**version, **asdict(self.fingerprint), "execution": asdict(self.execution)}
 
     def identity(self, config: RunConfig) -> dict[str, Any]:
         """What a run is: its configuration and the digest of its data."""
@@ -73,12 +78,17 @@ class Session:
 class RunSink:
     """Writes a run's rows and checkpoints to its folder and tells the progress display."""
 
-    def __init__(self, session: Session, config: RunConfig, progress: Progress) -> None:
+    def __init__(self, session: Session, config: RunConfig, progress: Listener) -> None:
         self.session = session
         self.folder = session.study.run(config.run_id)
         self.identity = session.identity(config)
         self.progress = progress
         self.saved = time.monotonic()
+        self.load = ForeignLoad()
+
+    def built(self, seconds: float) -> None:
+        """What the compiler's own processes did is no load from others."""
+        self.load = ForeignLoad()
 
     def step(self, state: TrainState) -> None:
         """Show where the run is."""
@@ -109,7 +119,7 @@ class RunSink:
         self.saved = time.monotonic()
 
 
-def execute(session: Session, config: RunConfig, progress: Progress) -> RunRow:
+def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
     """Train one run that is not finished yet, from its last checkpoint if there is one, and publish its result.
 
     The caller holds the run's lock.
@@ -124,11 +134,11 @@ def execute(session: Session, config: RunConfig, progress: Progress) -> RunRow:
     remove_temporaries(folder.path)
     folder.failure.unlink(missing_ok=True)
     _claim(folder, identity)
-    job = Job.of(config, session.data)
-    state = TrainState.initial(config, session.data, session.dataset.digest)
+    job = Job.of(config, session.data, session.execution)
+    state = job.initial_state(session.dataset.digest)
     _go_on(folder, state, identity, progress)
     history = _record_attempt(session, folder, state.step)
-    sink, load = RunSink(session, config, progress), ForeignLoad()
+    sink = RunSink(session, config, progress)
     try:
         with session.stop.politely():
             fit(state, job, sink)
@@ -139,7 +149,7 @@ def execute(session: Session, config: RunConfig, progress: Progress) -> RunRow:
         raise
     sink.save(state)
     write_csv(folder.curves, CURVES, state.rows)  # whatever an earlier attempt left there, these are the result's rows
-    row = _result(session, job, state, history, load.exclusive())
+    row = _result(session, job, state, history, session.jobs == 1 and sink.load.exclusive())
     publish(folder.result, result_json(folder, row))
     with contextlib.suppress(OSError):  # the run is finished, with or without this room
         checkpoint.drop_previous(folder.path)
@@ -156,7 +166,7 @@ def _claim(folder: RunFolder, identity: dict[str, Any]) -> None:
     write_json(folder.config, identity)
 
 
-def _go_on(folder: RunFolder, state: TrainState, identity: dict[str, Any], progress: Progress) -> None:
+def _go_on(folder: RunFolder, state: TrainState, identity: dict[str, Any], progress: Listener) -> None:
     """Bring the initial state to the last checkpoint, if there is a good one."""
     stored, notes = checkpoint.load(folder.path)
     for note in notes:
@@ -236,8 +246,8 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         exclusive=exclusive,
         device=here.device,
         threads=here.threads,
-        precision=here.precision,
-        compile="eager",
+        precision=session.execution.precision,
+        compile=session.execution.mode,
         torch_version=here.torch_version,
         git_commit=session.git[0],
         git_dirty=session.git[1],

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.table import Table
-
 from resnet_bench.config import display_name
 from resnet_bench.results import PlanRow, RunRow
 from resnet_bench.study.folder import StudyFolder, read_json
 from resnet_bench.study.plan import format_seconds
-from resnet_bench.study.terminal import to_text
+from resnet_bench.study.terminal import columns
 
 
 def status_table(study: StudyFolder) -> str:
     """Every planned run of the study, as text for a terminal of the present width."""
-    results = study.results()
+    results = study.results(check_files=False)
     planned = {row.run_id: row for row in study.read_plan()}
-    table = Table("run", "seed", "status", "step", "train %", "test %", "time", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[3:]:
-        column.justify = "right"
+    header = ("run", "seed", "status", "step", "train %", "test %", "time")
+    rows: list[tuple[str, ...]] = []
     counts: dict[str, int] = {}
     for run_id, row in planned.items():
         state, cells = _describe(study, row, results.get(run_id))
         counts[state] = counts.get(state, 0) + 1
-        table.add_row(display_name(row.arch, row.depth, row.shortcut), str(row.seed), state, *cells)
+        rows.append((display_name(row.arch, row.depth, row.shortcut), str(row.seed), state, *cells))
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs planned yet"
-    return to_text(table, f"{study.path}: {total}")
+    return columns(header, rows, texts=3) + f"\n{study.path}: {total}\n"
 
 
 def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tuple[str, tuple[str, str, str, str]]:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,20 +16,23 @@ from filelock import Timeout
 
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig, display_name
-from resnet_bench.data.batches import BatchStream
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.execution import COMPILE_GAIN
 from resnet_bench.files import cannot_write, write_atomically
 from resnet_bench.results import RUNS, RunRow, read_csv
 from resnet_bench.study.folder import StudyFolder, collect
+from resnet_bench.study.jobs import run_side_by_side
+from resnet_bench.study.mode import choose_execution
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
-from resnet_bench.study.progress import Clock, Progress
+from resnet_bench.study.progress import Clock, Listener, Progress
 from resnet_bench.study.run import Session, execute
-from resnet_bench.throughput import Stopwatch
-from resnet_bench.training.engine import DeviceData, train_step
-from resnet_bench.training.loop import TrainState
+from resnet_bench.throughput import time_in_turn
+from resnet_bench.training.engine import DeviceData
+from resnet_bench.training.loop import Job
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
 WAIT_SECONDS = 1.0
+PROBE_SECONDS = 0.05  # at least: a step of a real network takes longer
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def check_comparable(session: Session, plan: Plan) -> None:
     now = {
         "dataset_digest": session.dataset.digest,
         "protocol": plan.runs[0].protocol,
-        "precision": session.fingerprint.precision,
+        "precision": session.execution.precision,
+        "compile": session.execution.mode,
     }
     for row in plan.done.values():
         for name, value in now.items():
@@ -82,22 +86,12 @@ def check_nothing_lost(study: StudyFolder) -> None:
 
 
 def probe_rate(plan: Plan, data: DeviceData) -> float:
-    """Work per second of the shallowest network to do, from a few steps on this device."""
+    """Work per second of the shallowest network to do, in eager mode, from a few steps on this device."""
     run = plan.todo[0]
-    state = TrainState.initial(run, data, "")
-    stream = BatchStream(len(data.train_images), run.batch_size, run.seed, run.augmentation)
-
-    def step(number: int) -> None:
-        train_step(state.model, state.optimizer, data, state.meter, stream.draws(number).to(data.device))
-
-    step(0)
-    watch, steps = Stopwatch(data.device), 0
-    with watch:
-        while steps < 2 or (steps < 20 and time.perf_counter() - watch.started < 1.0):
-            step(steps)
-            steps += 1
-    images_per_second = steps * run.batch_size / watch.seconds
-    return images_per_second * network_macs(run, plan.shape)
+    job = Job.of(run, data)
+    step, draws = job.make_step(job.initial_state("")), job.stream.draws(0)
+    seconds = time_in_turn([lambda: step(draws)], data.device, 1, PROBE_SECONDS, warmup_steps=1)[0][0]
+    return run.batch_size / seconds * network_macs(run, plan.shape)
 
 
 def check_space(session: Session, plan: Plan) -> None:
@@ -113,6 +107,25 @@ def check_space(session: Session, plan: Plan) -> None:
         )
 
 
+def check(session: Session, plan: Plan) -> None:
+    """Raise UsageError or Failure for what would make a sweep pointless."""
+    check_comparable(session, plan)
+    check_nothing_lost(session.study)
+    check_space(session, plan)
+
+
+def prepare(session: Session, plan: Plan, mode: str, say: Callable[[str], None]) -> Session:
+    """Check what would stop the sweep, and settle the mode of the study; gives the session to sweep with.
+
+    Raises:
+        UsageError: the folder holds runs that these cannot be compared with.
+        Failure: too little room, or the study's mode cannot be built here.
+    """
+    (session.study.path / "runs").mkdir(parents=True, exist_ok=True)
+    check(session, plan)
+    return choose_execution(session, plan, mode, lambda: plan.train_seconds(_probed_rate(session, plan)), say)
+
+
 def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
     """Do what is left of the plan. A run that fails is reported and does not stop the others.
 
@@ -123,10 +136,11 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
         UsageError: the folder holds runs that these cannot be compared with.
         Failure: results cannot be written.
     """
-    check_comparable(session, plan)
-    check_nothing_lost(session.study)
     (session.study.path / "runs").mkdir(parents=True, exist_ok=True)
-    check_space(session, plan)
+    check(session, plan)
+    settled = session.study.settle_execution(session.execution)
+    if settled != session.execution:
+        raise UsageError(f"{session.study.path}: the study is made with {settled}, not {session.execution}")
     with session.study.lock():
         session.study.add_to_plan(plan.runs)
     failed = _run_all(session, plan, quiet) if plan.todo else []
@@ -149,17 +163,29 @@ def _collect(study: StudyFolder) -> list[RunRow]:
 
 def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
     rate = plan.measured_rate(session.fingerprint.device) or _probed_rate(session, plan)
-    failed: list[str] = []
-    with Progress(len(plan.todo), Clock(sum(work(run, plan.shape) for run in plan.todo), rate), quiet) as progress:
-        progress.say(f"{len(plan.todo)} runs to do, about {format_seconds(plan.seconds(rate))} on this machine")
+    if not plan.done:
+        rate *= session.jobs * (COMPILE_GAIN if session.execution.mode == "compile" else 1)
+    clock = Clock(sum(work(run, plan.shape) for run in plan.todo), rate)
+    with Progress(len(plan.todo), clock, quiet, session.jobs) as progress:
+        side_by_side = f", {session.jobs} side by side" if session.jobs > 1 else ""
+        seconds = format_seconds(plan.seconds(rate))
+        progress.say(f"{len(plan.todo)} runs to do{side_by_side}, about {seconds} on this machine")
         with _collecting(session.study):
-            busy = [run for run in plan.todo if not _run_if_free(session, run, plan.shape, progress, failed)]
-            if busy:
-                progress.say(f"waiting for {len(busy)} runs that other processes work on")
-            while busy:  # a process that dies frees its runs, and then they are done here
-                time.sleep(WAIT_SECONDS)
-                session.stop.raise_if_asked()
-                busy = [run for run in busy if not _run_if_free(session, run, plan.shape, progress, failed)]
+            if session.jobs > 1:
+                return run_side_by_side(session, plan, progress)
+            return run_what_is_free(session, plan, progress.lines[0])
+
+
+def run_what_is_free(session: Session, plan: Plan, progress: Listener) -> list[str]:
+    """Do each run that no other process works on, until all are finished; one line per run that failed here."""
+    failed: list[str] = []
+    busy = [run for run in plan.todo if not _run_if_free(session, run, plan.shape, progress, failed)]
+    if busy:
+        progress.waiting(len(busy))
+    while busy:  # a process that dies frees its runs, and then they are done here
+        time.sleep(WAIT_SECONDS)
+        session.stop.raise_if_asked()
+        busy = [run for run in busy if not _run_if_free(session, run, plan.shape, progress, failed)]
     return failed
 
 
@@ -174,15 +200,14 @@ def _collecting(study: StudyFolder) -> Iterator[None]:
         raise
 
 
-def _run_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Progress, failed: list[str]) -> bool:
+def _run_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> bool:
     """Do the run unless another process does; False if one is at it now."""
     folder = session.study.run(run.run_id)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         with folder.lock().acquire(timeout=0):
             if folder.result.exists():
-                progress.start(run, work(run, shape))
-                progress.skip("done by another process")
+                progress.skip(run, work(run, shape), "done by another process")
             else:
                 _run_one(session, run, shape, progress, failed)
     except Timeout:
@@ -192,7 +217,7 @@ def _run_if_free(session: Session, run: RunConfig, shape: DataShape, progress: P
     return True
 
 
-def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Progress, failed: list[str]) -> None:
+def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> None:
     progress.start(run, work(run, shape))
     try:
         row = execute(session, run, progress)

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A table of any length, at once: the first `texts` columns are aligned left, the others right."""
+    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        left = [cell.ljust(width) for cell, width in zip(cells[:texts], widths, strict=False)]
+        right = [cell.rjust(width) for cell, width in zip(cells[texts:], widths[texts:], strict=True)]
+        return "  ".join([*left, *right]).rstrip() + "\n"
+
+    return line(header) + line(["-" * width for width in widths]) + "".join(map(line, rows))
 
 
 def to_text(table: Table, *lines: str) -> str:

@@ -18,7 +18,7 @@ from resnet_bench.results import SCHEMA_VERSION, CurveRow
 from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.training.loop import TrainState
 
-KIND = f"resnet-bench checkpoint 1, schema {SCHEMA_VERSION}"
+KIND = f"resnet-bench checkpoint 2, schema {SCHEMA_VERSION}"
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 NUMBERS = (
     "step", "lr", "lr_warmup_steps", "window_wrong", "row_step", "row_wrong", "diverged_step", "init_digest",
@@ -31,7 +31,7 @@ METER = ("loss_sum", "wrong", "finite_steps", "finite")
 def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
     """The state as tensors on the CPU and plain values; `identity` says which run on which data it belongs to."""
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    momentum = [state.optimizer.state[p]["momentum_buffer"].cpu() for p in parameters if p in state.optimizer.state]
+    momentum = [state.optimizer.state[p]["momentum_buffer"].cpu() for p in parameters]
     return {
         "identity": identity,
         "model": {name: value.cpu() for name, value in state.model.state_dict().items()},
@@ -49,8 +49,8 @@ def restore(state: TrainState, stored: dict[str, Any]) -> None:
     for name, value in state.model.state_dict().items():
         value.copy_(stored["model"][name])
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    for parameter, buffer in zip(parameters, stored["momentum"], strict=False):  # none are stored before the first step
-        state.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device)
+    for parameter, buffer in zip(parameters, stored["momentum"], strict=True):
+        state.optimizer.state[parameter]["momentum_buffer"].copy_(buffer)
     for name, value in stored["meter"].items():
         getattr(state.meter, name).copy_(value)
     for name, value in stored["numbers"].items():

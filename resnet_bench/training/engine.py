@@ -1,7 +1,8 @@
-"""The one train step and the one evaluation. Neither reads a value back from the device."""
+"""The one train step, in its modes, and the one evaluation. Neither reads a value back from the device in between."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +12,12 @@ from torch.nn import functional as F
 
 from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean
 from resnet_bench.data.dataset import Dataset
+from resnet_bench.environment import prepare_compiler, synchronize
+from resnet_bench.execution import Execution
 
 EVAL_BATCH = 500
+BUILD_STEPS = 3  # eager steps before a capture, so that libraries have set themselves up
+Forward = Callable[[Tensor], Tensor]  # float32 images -> float32 logits
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class Meter:
         self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.finite = torch.ones((), dtype=torch.bool, device=device)
 
+    def tensors(self) -> list[Tensor]:
+        """All sums."""
+        return [self.loss_sum, self.wrong, self.finite_steps, self.finite]
+
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one step."""
         self.loss_sum.add_(loss)
@@ -69,19 +78,125 @@ class Meter:
 
 
 def make_optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """SGD as in section 4.2; weight decay on every parameter. The learning rate is set before each step."""
-    return torch.optim.SGD(model.parameters(), lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    """SGD as in section 4.2; weight decay on every parameter. `set_learning_rate` before each step."""
+    device = next(model.parameters()).device
+    fused = device.type == "cuda"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    if fused:  # a rate on the device, so that a captured step reads the present one; only the fused update allows that
+        for group in optimizer.param_groups:
+            group["lr"] = torch.zeros((), device=device)
+    for parameter in model.parameters():  # zero momentum is what the first step starts from: nothing is created later
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.SGD, data: DeviceData, meter: Meter, draws: Tensor) -> None:
+def set_learning_rate(optimizer: torch.optim.SGD, lr: float) -> None:
+    """The rate of the steps to come."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def make_forward(model: nn.Module, precision: str) -> Forward:
+    """The network, under autocast if the precision is bf16; logits are float32 in any case."""
+    if precision != "bf16":
+        return model
+
+    def forward(images: Tensor) -> Tensor:
+        # Each weight is used once in a forward pass, so there is nothing to keep; a graph must not.
+        with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    return forward
+
+
+def train_step(forward: Forward, optimizer: torch.optim.SGD, data: DeviceData, meter: Meter, draws: Tensor) -> None:
     """One optimizer update on the batch that `draws` (int32 [B, 4], on the data's device) describes."""
+    optimizer.zero_grad(set_to_none=True)  # before the forward pass, which can then use their memory
     labels = data.train_labels[draws[:, 0].long()]
-    logits = model(make_batch(data.train_images, data.mean, draws))
+    logits = forward(make_batch(data.train_images, data.mean, draws))
     loss = F.cross_entropy(logits, labels)
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     meter.add(loss.detach(), logits.detach(), labels)
+
+
+class TrainStep:
+    """The train step of one network in the mode of its study: `step(draws)` with draws int32 [B, 4] on the CPU.
+
+    Call `build` once before the first step. Nothing waits for the device.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.SGD,
+        data: DeviceData,
+        meter: Meter,
+        execution: Execution,
+        batch_size: int,
+    ) -> None:
+        self.mode = execution.mode
+        self.model, self.optimizer, self.data, self.meter = model, optimizer, data, meter
+        self.forward = make_forward(model, execution.precision)
+        if self.mode == "compile":
+            prepare_compiler()
+            self.forward = torch.compile(self.forward, fullgraph=True, dynamic=False)
+        self.draws = torch.zeros(batch_size, 4, dtype=torch.int32, device=data.device)
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, draws: Tensor) -> None:
+        """Queue one step on the device."""
+        self.draws.copy_(draws, non_blocking=True)
+        if self.graph is None:
+            self._run()
+        else:
+            self.graph.replay()
+
+    def _run(self) -> None:
+        train_step(self.forward, self.optimizer, self.data, self.meter, self.draws)
+
+    def build(self) -> float:
+        """Compile or capture with steps that are undone, and give the seconds it took; eager mode needs none.
+
+        Raises whatever the compiler or the capture raises.
+        """
+        if self.mode == "eager":
+            return 0.0
+        started = time.perf_counter()
+        tensors = self._state()
+        before = [tensor.clone() for tensor in tensors]
+        try:
+            if self.mode == "graph":
+                self.graph = self._capture()
+            else:
+                self._run()
+        finally:
+            with torch.no_grad():
+                for tensor, value in zip(tensors, before, strict=True):
+                    tensor.copy_(value)
+            self.optimizer.zero_grad(set_to_none=True)
+        synchronize(self.data.device)
+        return time.perf_counter() - started
+
+    def _state(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        momentum = [self.optimizer.state[parameter]["momentum_buffer"] for parameter in self.model.parameters()]
+        return [*self.model.state_dict().values(), *momentum, *self.meter.tensors()]
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.data.device)
+        stream.wait_stream(torch.cuda.current_stream(self.data.device))
+        with torch.cuda.stream(stream):
+            for _ in range(BUILD_STEPS):
+                self._run()
+        torch.cuda.current_stream(self.data.device).wait_stream(stream)
+        with torch.cuda.graph(graph, stream=stream):
+            self._run()
+        return graph
 
 
 @dataclass(frozen=True)
@@ -113,12 +228,18 @@ class EvalSet:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, data: DeviceData, chosen: EvalSet, poll: Callable[[], None] = lambda: None
+    model: nn.Module,
+    data: DeviceData,
+    chosen: EvalSet,
+    precision: str = "fp32",
+    poll: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """(mean cross-entropy, top-1 error in percent) in eval mode, on single original views; BN is left as it was.
 
-    `poll` is called before each batch and may raise, to break the evaluation off.
+    Always without compiling: an evaluation's last batch has another size. `poll` is called before each batch and may
+    raise, to break the evaluation off.
     """
+    forward = make_forward(model, precision)
     was_training = model.training
     model.eval()
     loss_sum = torch.zeros((), dtype=torch.float64, device=data.device)
@@ -126,7 +247,7 @@ def evaluate(
     try:
         for images, labels in zip(chosen.images.split(EVAL_BATCH), chosen.labels.split(EVAL_BATCH), strict=True):
             poll()
-            logits = model(normalise(images, data.mean))
+            logits = forward(normalise(images, data.mean))
             loss_sum += F.cross_entropy(logits, labels, reduction="sum")
             wrong += (logits.argmax(1) != labels).sum()
     finally:

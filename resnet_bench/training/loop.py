@@ -12,10 +12,20 @@ from torch import nn
 from resnet_bench.config import RunConfig
 from resnet_bench.data.batches import BatchStream, chain_digest
 from resnet_bench.environment import generator
+from resnet_bench.execution import EAGER, Execution
 from resnet_bench.models import build_model, init_digest
 from resnet_bench.results import CurveRow
 from resnet_bench.throughput import Stopwatch
-from resnet_bench.training.engine import DeviceData, EvalSet, Meter, all_finite, evaluate, make_optimizer, train_step
+from resnet_bench.training.engine import (
+    DeviceData,
+    EvalSet,
+    Meter,
+    TrainStep,
+    all_finite,
+    evaluate,
+    make_optimizer,
+    set_learning_rate,
+)
 
 CHECK_STEPS = 50  # how often, in steps, a run is checked for divergence
 
@@ -54,7 +64,9 @@ class TrainState:
     rows: list[CurveRow] = field(default_factory=list)
 
     @classmethod
-    def initial(cls, config: RunConfig, data: DeviceData, dataset_digest: str) -> TrainState:
+    def initial(
+        cls, config: RunConfig, data: DeviceData, dataset_digest: str, memory_format: str = "nchw"
+    ) -> TrainState:
         """The state before the first step."""
         model = build_model(
             config.arch,
@@ -66,6 +78,8 @@ class TrainState:
         )
         digest = init_digest(model)
         model.to(data.device)
+        if memory_format == "nhwc":
+            model.to(memory_format=torch.channels_last)
         return cls(
             model=model,
             optimizer=make_optimizer(model, config.momentum, config.weight_decay),
@@ -89,6 +103,9 @@ class TrainState:
 
 class Sink(Protocol):
     """What a run tells while it goes on, and asks."""
+
+    def built(self, seconds: float) -> None:
+        """The step was compiled or captured (0 seconds in eager mode); what follows is timed."""
 
     def step(self, state: TrainState) -> None:
         """A step was queued on the device."""
@@ -142,12 +159,21 @@ class Job:
     data: DeviceData
     stream: BatchStream
     eval_sets: EvalSets
+    execution: Execution
 
     @classmethod
-    def of(cls, config: RunConfig, data: DeviceData) -> Job:
+    def of(cls, config: RunConfig, data: DeviceData, execution: Execution = EAGER) -> Job:
         """The batches and evaluated images of `config` on `data`."""
         stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation)
-        return cls(config, data, stream, EvalSets.of(config, data))
+        return cls(config, data, stream, EvalSets.of(config, data), execution)
+
+    def initial_state(self, dataset_digest: str) -> TrainState:
+        """The state before the first step."""
+        return TrainState.initial(self.config, self.data, dataset_digest, self.execution.memory_format)
+
+    def make_step(self, state: TrainState) -> TrainStep:
+        """The train step of a state, to be built before its first use."""
+        return TrainStep(state.model, state.optimizer, self.data, state.meter, self.execution, self.config.batch_size)
 
 
 def fit(state: TrainState, job: Job, sink: Sink) -> None:
@@ -157,13 +183,15 @@ def fit(state: TrainState, job: Job, sink: Sink) -> None:
     bit-identical to one that was not.
     """
     state.model.train()
+    step = job.make_step(state)
+    sink.built(step.build())
     while state.diverged_step is None:
         if _row_is_due(state, job.config):
             _add_row(state, job, sink)
         if state.step == job.config.steps or state.diverged_step is not None:
             return
         with state.train_clock:
-            _train_until(_next_edge(state.step, job.config), state, job, sink)
+            _train_until(_next_edge(state.step, job.config), step, state, job, sink)
         if _is_edge(state.step, job.config):
             _check_divergence(state)
             _check_warmup(state, job.config)
@@ -188,14 +216,13 @@ def _next_edge(step: int, config: RunConfig) -> int:
     return min(config.steps, *(step - step % period + period for period in _periods(config)))
 
 
-def _train_until(edge: int, state: TrainState, job: Job, sink: Sink) -> None:
+def _train_until(edge: int, step: TrainStep, state: TrainState, job: Job, sink: Sink) -> None:
     while state.step < edge:
         state.lr = learning_rate(job.config, state.step, state.lr_warmup_steps)
-        for group in state.optimizer.param_groups:
-            group["lr"] = state.lr
+        set_learning_rate(state.optimizer, state.lr)
         draws = job.stream.draws(state.step)
         state.batches_digest = chain_digest(state.batches_digest, draws)
-        train_step(state.model, state.optimizer, job.data, state.meter, draws.to(job.data.device, non_blocking=True))
+        step(draws)
         state.step += 1
         sink.step(state)
         if sink.wants_pause():
@@ -229,8 +256,9 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
     train_set = eval_sets.final_train if last else eval_sets.row_train
     test_set = eval_sets.final_test if last else eval_sets.row_test
     with state.eval_clock:
-        train_clean_loss, train_clean_err = evaluate(state.model, data, train_set, sink.poll)
-        test_loss, test_err = evaluate(state.model, data, test_set, sink.poll)
+        precision = job.execution.precision
+        train_clean_loss, train_clean_err = evaluate(state.model, data, train_set, precision, sink.poll)
+        test_loss, test_err = evaluate(state.model, data, test_set, precision, sink.poll)
     state.rows.append(
         CurveRow(
             run_id=config.run_id,

@@ -34,7 +34,7 @@ from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan
 from resnet_bench.study.run import Session
 from resnet_bench.study.stopping import Stopped, StopRequest
-from resnet_bench.training import checkpoint, engine, loop
+from resnet_bench.training import checkpoint, engine
 
 CRASHED = 99
 DIGITS = digits()
@@ -191,11 +191,16 @@ def disk_error(code: str, call: str, part: str) -> Any:
         yield
 
 
+def _is_probe(optimizer: torch.optim.SGD) -> bool:
+    """Steps that only measure have no learning rate."""
+    return bool(optimizer.param_groups[0]["lr"] == 0)
+
+
 @contextlib.contextmanager
 def signal_in(phase: str, number: str, times: str) -> Any:
     """Send this process a signal when it enters the phase for the second time."""
     owner, name = {
-        "step": (loop, "train_step"),
+        "step": (engine, "train_step"),
         "eval": (engine.F, "cross_entropy"),
         "save": (checkpoint, "encode"),
         "fsync": (os, "fsync"),
@@ -208,6 +213,8 @@ def signal_in(phase: str, number: str, times: str) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
             nonlocal calls
             in_phase = phase != "eval" or options.get("reduction") == "sum"  # training uses the mean
+            if phase == "step":
+                in_phase = not _is_probe(arguments[1])
             calls += in_phase
             if in_phase and calls == (1 if phase in {"publish", "render"} else 2):
                 for _ in range(int(times)):
@@ -228,14 +235,14 @@ def folder_deleted(place: str) -> Any:
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             nonlocal steps
-            steps += 1
+            steps += not _is_probe(arguments[1])
             if steps == 3:
                 shutil.rmtree(place)
             return original(*arguments, **options)
 
         return call
 
-    with _patched(loop, "train_step", make):
+    with _patched(engine, "train_step", make):
         yield
 
 
@@ -248,14 +255,14 @@ def not_finite(what: str, step: str) -> Any:
         def call(model: torch.nn.Module, *arguments: Any) -> None:
             nonlocal steps
             original(model, *arguments)
-            steps += 1
+            steps += not _is_probe(arguments[0])
             if steps == int(step) and model.stages[0][0].shortcut is None:  # type: ignore[index, union-attr]
                 target = dict(model.named_parameters()) | dict(model.named_buffers())
                 target[what].data.view(-1)[0] = float("nan")
 
         return call
 
-    with _patched(loop, "train_step", make):
+    with _patched(engine, "train_step", make):
         yield
 
 
@@ -271,7 +278,7 @@ def out_of_memory(kind: str) -> Any:
 
         return call
 
-    with _patched(loop, "train_step", make):
+    with _patched(engine, "train_step", make):
         yield
 
 

@@ -1,0 +1,116 @@
+"""One mode for a whole study: what is settled, what `auto` picks and why, and whether it can be built here."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+from collections.abc import Callable
+
+from resnet_bench.config import RunConfig, display_name
+from resnet_bench.errors import Failure
+from resnet_bench.execution import Execution, auto_mode
+from resnet_bench.study.plan import Plan
+from resnet_bench.study.run import Session
+from resnet_bench.throughput import time_in_turn
+from resnet_bench.training.engine import TrainStep
+from resnet_bench.training.loop import Job
+
+FORMAT_ROUNDS = 5
+FORMAT_GAIN = 1.03  # channels last must be faster by more than what two measurements of one thing differ by
+Say = Callable[[str], None]
+
+
+def choose_execution(session: Session, plan: Plan, mode: str, eager_seconds: Callable[[], float], say: Say) -> Session:
+    """The session with the execution of its study: the settled one, else `mode` as far as it can be built here.
+
+    Args:
+        session: holds the precision, and the study's folder.
+        plan: the runs of this sweep.
+        mode: "auto", "eager", "compile" or "graph".
+        eager_seconds: estimates the training time of what is left to do, in eager mode.
+        say: told what was picked and why.
+
+    Raises:
+        UsageError: a mode that this device does not have.
+        Failure: the settled mode cannot be built here.
+    """
+    settled = session.study.read_execution()
+    if settled is not None:
+        say(f"mode {_describe(settled)}: settled for this study")
+        problem = _first_problem(session, settled, plan, say)
+        if problem is not None:
+            raise Failure(
+                f"{session.study.path} is made in mode {settled.mode}, which cannot be built here: {problem}; "
+                "go on where it can, or use another RESULTS="
+            )
+        return dataclasses.replace(session, execution=settled)
+    picked = _pick(session, plan, mode, eager_seconds, say)
+    return dataclasses.replace(session, execution=session.study.settle_execution(picked))
+
+
+def _pick(session: Session, plan: Plan, mode: str, eager_seconds: Callable[[], float], say: Say) -> Execution:
+    device = session.data.device.type
+    networks = _networks(plan)
+    reason = "asked for"
+    if mode == "auto":
+        mode, reason = auto_mode(device, eager_seconds(), [run.depth for run in networks])
+    wanted = dataclasses.replace(session.execution, mode=mode)
+    wanted.check(device)
+    say(f"mode {mode} for the whole study ({reason})")
+    problem = _first_problem(session, wanted, plan, say)
+    if problem is not None:
+        say(f"mode {mode} cannot be built here ({problem}): the whole study is done in mode eager")
+        wanted = dataclasses.replace(wanted, mode="eager")
+    return _with_memory_format(session, wanted, networks, say)
+
+
+def _describe(execution: Execution) -> str:
+    return execution.mode + (", channels last" if execution.memory_format == "nhwc" else "")
+
+
+def _networks(plan: Plan) -> list[RunConfig]:
+    """A run for each different network that is left to train."""
+    return list({(run.arch, run.shortcut, run.depth): run for run in reversed(plan.todo)}.values())[::-1]
+
+
+def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say) -> str | None:
+    """Build each network once; why one cannot be, or None. What is compiled stays in the compiler's cache."""
+    if execution.mode == "eager":
+        return None
+    for run in _networks(plan):
+        session.stop.raise_if_asked()
+        name = display_name(run.arch, run.depth, run.shortcut)
+        try:
+            seconds = make_step(session, execution, run).build()
+        except Exception as error:  # whatever a compiler, a driver or a library says no with
+            return f"{name}: {_first_line(error)}"
+        say(f"{name}: {'captured' if execution.mode == 'graph' else 'compiled'} in {seconds:.0f} s")
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def make_step(session: Session, execution: Execution, run: RunConfig) -> TrainStep:
+    """The train step of a run's network, on a state of its own."""
+    job = Job.of(run, session.data, execution)
+    return job.make_step(job.initial_state(session.dataset.digest))
+
+
+def _with_memory_format(session: Session, execution: Execution, networks: list[RunConfig], say: Say) -> Execution:
+    """Channels last if it is measured to be faster here. On CPU it is known to be slower, or chosen by the compiler."""
+    if session.data.device.type != "cuda" or not networks:
+        return execution
+    choices = [dataclasses.replace(execution, memory_format=name) for name in ("nchw", "nhwc")]
+    steps = [make_step(session, choice, networks[0]) for choice in choices]
+    draws = Job.of(networks[0], session.data).stream.draws(0)
+    for step in steps:
+        step.build()
+    calls = [functools.partial(step, draws) for step in steps]
+    rounds = time_in_turn(calls, session.data.device, FORMAT_ROUNDS)
+    nchw, nhwc = (statistics.median(seconds) for seconds in rounds)
+    say(f"channels last is {nchw / nhwc:.2f}x as fast as channels first on {networks[0].run_id}")
+    return choices[nchw > FORMAT_GAIN * nhwc]
