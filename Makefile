@@ -9,6 +9,7 @@ DEVICE ?= auto
 MODE ?= auto
 PRECISION ?= auto
 JOBS ?= 1
+ROUNDS ?= 7
 RESULTS ?= results
 VENV ?= .venv
 PYTHON ?= python3
@@ -29,7 +30,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS RESULTS VENV PYTHON"
+	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS ROUNDS RESULTS VENV PYTHON"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
 	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \
@@ -72,7 +73,7 @@ bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-autosave --benchmark-save-data
 
 bench-peers: install ## training speed beside the loop that people write today
-	@$(PY) -m benchmarks.peers --depths "$(or $(DEPTHS),20,56)" --device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)"
+	@$(PY) -m benchmarks.peers $(if $(DEPTHS),--depths "$(DEPTHS)") --rounds "$(ROUNDS)" --device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)"
 
 bench-memory: install ## peak memory beside that loop
 	@$(PY) -m benchmarks.peers --memory --depths "$(or $(DEPTHS),110)" --device "$(or $(DEVICE),auto)"

@@ -167,7 +167,9 @@ class ThroughputRow:
     img_per_sec_iqr: float = column("interquartile range over rounds", "img/s")
     rounds: int = column("timed rounds, each of at least 0.3 s, after a warm-up of three steps and 0.3 s")
     step_ms: float = column("time of one batch, median over rounds", "ms")
-    compile_seconds: float = column("time to compile or capture before the first step; 0 in eager mode", "s")
+    compile_seconds: float = column(
+        "time to compile (or load from the compiler's cache) or capture; 0 in eager mode", "s"
+    )
     peak_memory_bytes: int = column("weights, optimizer and what one step allocates; without the dataset", "bytes")
     macs: int = column("multiply-adds per image, forward", "MACs")
     flops_per_step: int = column("torch's FlopCounterMode x batch size: 2 per multiply-add, BN not counted", "FLOPs")

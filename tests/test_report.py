@@ -61,7 +61,7 @@ def test_without_a_plan_the_runs_are_the_plan(tmp_path: Path) -> None:
     assert frames.missing.empty
 
 
-@pytest.mark.parametrize("column", ["protocol", "dataset", "dataset_digest", "precision"])
+@pytest.mark.parametrize("column", ["protocol", "dataset", "dataset_digest", "precision", "compile"])
 def test_mixed_studies_are_refused(tmp_path: Path, column: str) -> None:
     folder = studies.demo().change("plain-none-d20-s0", **{column: "other/1"}).write(tmp_path)
     with pytest.raises(

@@ -28,7 +28,8 @@ from resnet_bench.results import (
 )
 
 # What all runs of a table share; a difference in one of them makes errors incomparable.
-SHARED = ("protocol", "dataset", "dataset_digest", "precision")
+SHARED = {"protocol": "protocols", "dataset": "datasets", "dataset_digest": "data", "precision": "precisions",
+          "compile": "modes"}  # fmt: skip
 ARM_ORDER: tuple[Arm, ...] = (("plain", "none"), ("residual", "a"), ("residual", "b"), ("residual", "c"))
 TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 
@@ -66,6 +67,11 @@ class StudyFrames:
     def precision(self) -> str:
         """Precision, fp32 or tf32; "" without runs."""
         return self._shared("precision")
+
+    @property
+    def mode(self) -> str:
+        """How steps were executed: eager, compile or graph; "" without runs."""
+        return self._shared("compile")
 
     @property
     def is_paper_protocol(self) -> bool:
@@ -176,12 +182,12 @@ def _dtype(hint: Any) -> Any:
 
 
 def _check_comparable(frames: StudyFrames, where: str) -> None:
-    for column in SHARED:
+    for column, plural in SHARED.items():
         values = sorted({str(value) for value in frames.runs[column]})
         if len(values) > 1:
             raise UsageError(
                 f"{where}{RUNS.file}: column {column!r} holds {' and '.join(values)}; "
-                f"a table never mixes {column.replace('_', ' ')}s: keep them in separate study folders"
+                f"a table never mixes {plural}: keep them in separate study folders"
             )
 
 

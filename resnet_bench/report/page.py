@@ -67,6 +67,7 @@ def _provenance(frames: StudyFrames) -> list[str]:
         "dataset digest (SHA-256)": frames.dataset_digest,
         "protocol": wording.protocol(frames),
         "precision": frames.precision,
+        "mode": frames.mode,
         "device": wording.devices(frames),
         "CPU threads": ", ".join(frames.unique("threads")),
         "torch": ", ".join(frames.unique("torch_version")) or "unknown",

@@ -82,7 +82,7 @@ def conditions(frames: StudyFrames) -> str:
     if frames.runs.empty:
         return f"No run of study {frames.name} has finished; {count(len(frames.plan), 'run')} planned."
     return (
-        f"Dataset {frames.dataset}; protocol {protocol(frames)}; {frames.precision}; "
+        f"Dataset {frames.dataset}; protocol {protocol(frames)}; {frames.precision}, {frames.mode}; "
         f"device {devices(frames)}; {num_seeds(frames)}."
     )
 

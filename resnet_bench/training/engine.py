@@ -194,6 +194,7 @@ class TrainStep:
             for _ in range(BUILD_STEPS):
                 self._run()
         torch.cuda.current_stream(self.data.device).wait_stream(stream)
+        self.optimizer.zero_grad(set_to_none=True)  # the captured step makes gradients in the graph's own memory
         with torch.cuda.graph(graph, stream=stream):
             self._run()
         return graph
