@@ -17,11 +17,17 @@ from resnet_bench.config import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure
+from resnet_bench.machine import available_cores
 
 ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two test processes for each core: much of a test is waiting, for disks and for other processes."""
+    return 2 * available_cores()
 
 
 @pytest.fixture(scope="session", autouse=True)

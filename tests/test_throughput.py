@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from resnet_bench import throughput
+from resnet_bench.cli import main
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
@@ -22,7 +23,6 @@ from resnet_bench.study.cost import Bench, Subject, measure_throughput
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.verify import verify
 from resnet_bench.throughput import allocated_peak, peak_gbytes, peak_gflops, time_in_turn
-from tests.conftest import Cli
 from tests.test_study import do, twins
 
 CPU = torch.device("cpu")
@@ -189,19 +189,25 @@ def test_what_was_measured_on_a_shared_machine_is_measured_again(
     assert [row.img_per_sec == 1.0 for row in rows_of(study)] == [False, True, False, True]
 
 
-def test_a_sweep_with_cost_counts_and_times_its_networks(cli: Cli, tmp_path: Path) -> None:
-    answer = cli("sweep", "--study", "demo", "--depths", "8", "--seeds", "0", "--device", "cpu", "--cost")
-    assert answer.returncode == 0, answer.stderr
-    place = StudyFolder(tmp_path / "results/demo")
-    assert "2 networks counted" in answer.stdout and "ResNet-8 train step, eager: " in answer.stdout
+def test_a_sweep_with_cost_counts_and_times_its_networks(
+    tmp_path: Path, tiny_bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command itself, in this process, so that its rounds can be short."""
+    monkeypatch.chdir(tmp_path)
+    place = StudyFolder(Path("results/demo"))
+    run = ("--study", "demo", "--depths", "8", "--seeds", "0", "--device", "cpu")
+    assert main(["sweep", *run, "--cost"]) == 0
+    told = capsys.readouterr().out
+    assert "2 networks counted" in told and "ResNet-8 train step, eager: " in told
     assert len(rows_of(place)) == 4 and (place.path / "complexity.csv").exists()
     assert (place.path / "figures/throughput.png").exists() and verify(place) == []
-    more = cli("throughput", "results/demo", "--device", "cpu", "--rounds", "2", "--batch-size", "32")
-    assert more.returncode == 0 and more.stdout.count("img/s") == 4, more.stderr
+    assert main(["throughput", "results/demo", "--device", "cpu", "--rounds", "2", "--batch-size", "32"]) == 0
+    assert capsys.readouterr().out.count("img/s") == 4
     assert [row.batch_size for row in rows_of(place)].count(32) == 4
-    wrong = cli("throughput", "results/demo", "--device", "cpu", "--mode", "graph")
-    assert wrong.returncode == 2 and "mode graph needs a CUDA device" in wrong.stderr
-    assert cli("throughput", "results/none").returncode == 2
+    assert main(["throughput", "results/demo", "--device", "cpu", "--mode", "graph"]) == 2
+    assert "mode graph needs a CUDA device" in capsys.readouterr().err
+    assert main(["throughput", "results/none"]) == 2
+    configure(CPU, threads=1)
 
 
 @pytest.mark.cuda
