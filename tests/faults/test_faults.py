@@ -68,9 +68,10 @@ def test_f1_control_batches_that_forget_the_position_are_noticed(tmp_path: Path)
     assert any("differs from the run" in fault for fault in count.faults)
 
 
-def test_f2_every_crash_point_of_every_write(tmp_path: Path) -> None:
-    count = checks.crash_points(Work(tmp_path / "study", small_runs(1, steps=1, row_every=1)))
-    assert count.faults == [] and count.tried > 50
+def test_f2_crash_points_of_every_write(tmp_path: Path) -> None:
+    """Every third; the campaign tries all."""
+    count = checks.crash_points(Work(tmp_path / "study", small_runs(1, steps=1, row_every=1)), every=3)
+    assert count.faults == [] and count.tried > 15
 
 
 def test_f2_control_a_writer_without_replace_is_noticed(tmp_path: Path) -> None:
