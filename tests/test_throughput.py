@@ -16,6 +16,7 @@ from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure, fingerprint
+from resnet_bench.errors import Failure
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.machine import GpuState, gpu_state
 from resnet_bench.results import THROUGHPUT, ThroughputRow, read_csv, write_csv
@@ -23,6 +24,7 @@ from resnet_bench.study.cost import Bench, Subject, measure_throughput
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.verify import verify
 from resnet_bench.throughput import allocated_peak, peak_gbytes, peak_gflops, time_in_turn
+from tests.test_mode import failing_compile
 from tests.test_study import do, twins
 
 CPU = torch.device("cpu")
@@ -208,6 +210,13 @@ def test_a_sweep_with_cost_counts_and_times_its_networks(
     assert "mode graph needs a CUDA device" in capsys.readouterr().err
     assert main(["throughput", "results/none"]) == 2
     configure(CPU, threads=1)
+
+
+def test_a_mode_that_cannot_be_built_is_said_in_one_line(tiny_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing_compile(monkeypatch)
+    bench = dataclasses.replace(tiny_bench, execution=Execution("compile"))
+    with pytest.raises(Failure, match=r"mode compile cannot be built here for plain-8 \(RuntimeError: no C\+\+ comp"):
+        Subject.of(bench, bench.network(("plain", "none"), 8))
 
 
 @pytest.mark.cuda

@@ -16,7 +16,8 @@ from resnet_bench.data.batches import normalise
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint, gpu_uuid
-from resnet_bench.execution import EAGER, Execution
+from resnet_bench.errors import Failure
+from resnet_bench.execution import Execution
 from resnet_bench.machine import ForeignLoad, git_state, gpu_state
 from resnet_bench.results import THROUGHPUT, ThroughputRow, read_csv, write_csv
 from resnet_bench.study.counts import Network
@@ -88,9 +89,14 @@ class Subject:
         job = _job(bench, network)
         state = job.initial_state(bench.dataset.digest)
         step, draws = job.make_step(state), job.stream.draws(0)
-        compile_seconds = step.build()
+        try:
+            compile_seconds = step.build()
+        except Exception as error:  # whatever a compiler, a driver or a library says no with
+            reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+            raise Failure(f"mode {step.mode} cannot be built here for {network.name} ({reason})") from None
         # A replayed graph allocates nothing: it holds what the same step takes in eager mode.
-        shown = replace(job, execution=EAGER).make_step(state) if step.mode == "graph" else step
+        alike = replace(bench.execution, mode="eager")
+        shown = replace(job, execution=alike).make_step(state) if step.mode == "graph" else step
         train_step, inference = functools.partial(step, draws), functools.partial(_infer, state.model, bench)
         return cls(
             network=network,
