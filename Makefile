@@ -10,6 +10,9 @@ MODE ?= auto
 PRECISION ?= auto
 JOBS ?= 1
 ROUNDS ?= 7
+BASE ?=
+BUDGET ?= 5
+RECORD ?=
 RESULTS ?= results
 VENV ?= .venv
 PYTHON ?= python3
@@ -25,12 +28,12 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--jobs "$(or $(JOBS),1)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report test bench bench-peers bench-memory faults lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report test bench bench-peers bench-memory bench-check counters faults lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS ROUNDS RESULTS VENV PYTHON"
+	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS ROUNDS RESULTS BASE BUDGET VENV PYTHON"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
 	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \
@@ -81,6 +84,13 @@ bench-memory: install ## peak memory beside that loop
 cuda-check: install ## on a GPU: the tests that need one, graph against eager bit by bit, img/s of every mode
 	@$(PY) -m pytest -m cuda -rs
 	@$(PY) -m benchmarks.cuda_check
+
+bench-check: install ## the throughput gate: is this checkout slower than BASE; BUDGET in minutes
+	@code=0; $(BENCH) gate $(if $(BASE),--base "$(BASE)") --budget "$(or $(BUDGET),5)" $(if $(RECORD),--record "$(RECORD)") || code=$$?; \
+	case $$code in 0|3|4) ;; *) exit $$code ;; esac
+
+counters: install ## accept what a step does now, after a change that is meant: benchmarks/counters.json
+	@$(BENCH) counters --accept
 
 faults: install ## the long fault campaign, about half an hour; writes docs/reliability.md
 	@$(PY) -m tests.faults.campaign

@@ -14,6 +14,8 @@ from resnet_bench.config import ARCHS, SHORTCUTS, STUDIES, RunConfig, Study, che
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
 
+GATED = "benchmarks/gated.py"
+
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
     from resnet_bench.study.folder import StudyFolder
@@ -79,6 +81,24 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _minutes(text: str) -> float:
+    return _positive(text, "minutes")
+
+
+def _delta(text: str) -> float:
+    return _positive(text, "percent")
+
+
+def _positive(text: str, unit: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of {unit}")
+    return value
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
@@ -101,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_complexity(commands)
     _add_throughput(commands)
+    _add_counters(commands)
+    _add_gate(commands)
     _command(commands, "doctor", doctor, "versions, device, threads, where data was found and why", "doctor")
     return parser
 
@@ -233,6 +255,26 @@ def _add_throughput(commands: Commands) -> None:
         "--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: the study's own (auto)"
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_counters(commands: Commands) -> None:
+    meaning = "count what a step does, exactly, and compare with the counts that were accepted"
+    parser = _command(commands, "counters", counters, meaning, "counters --accept")
+    parser.add_argument("--benchmarks", type=Path, default=Path(GATED), help=f"file of benchmarks ({GATED})")
+    parser.add_argument("--accept", action="store_true", help="store the present counts, in counters.json beside it")
+
+
+def _add_gate(commands: Commands) -> None:
+    meaning = "is this checkout slower than its base; PASS: 0, FAIL: 1, UNDECIDED: 3, NOT MEASURED: 4"
+    parser = _command(commands, "gate", gate, meaning, "gate --base origin/main")
+    parser.add_argument("--base", help="a commit (where HEAD left the main branch)")
+    parser.add_argument("--benchmarks", default=GATED, help=f"file of benchmarks, inside the checkout ({GATED})")
+    parser.add_argument(
+        "--budget", type=_minutes, default=5.0, help="minutes; to confirm a slowdown it may take longer (5)"
+    )
+    parser.add_argument("--delta", type=_delta, default=5.0, help="the slowdown that matters, in percent (5)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write every measurement to FILE, as JSON")
 
 
 # ---------------------------------------------------------------------------------------------- studies
@@ -584,6 +626,51 @@ def throughput(arguments: argparse.Namespace) -> int:
     measure_throughput(study, bench, arguments.rounds, say)
     say(f"draw it with: resnet-bench report {arguments.folder}")
     return 0
+
+
+def counters(arguments: argparse.Namespace) -> int:
+    """Count, and compare or accept."""
+    from resnet_bench.regression import counters as counting
+
+    present = counting.count_all(arguments.benchmarks)
+    stored = counting.stored_at(arguments.benchmarks)
+    before = counting.read_counts(stored) if stored.exists() or not arguments.accept else None
+    changes = counting.differences(before, present) if before else [f"{name}: is new" for name in present["benchmarks"]]
+    for line in changes:
+        print(line)
+    if arguments.accept:
+        counting.write_counts(stored, present)
+        print(f"{stored}: {len(changes)} changes accepted" if changes else f"{stored}: as before")
+    elif not changes:
+        print(f"the counts of {len(present['benchmarks'])} benchmarks are as in {stored}")
+    return Failure.exit_code if changes and not arguments.accept else 0
+
+
+def gate(arguments: argparse.Namespace) -> int:
+    """Count and time this checkout against its base."""
+    from resnet_bench.environment import find_device, gpu_uuid
+    from resnet_bench.files import write_json
+    from resnet_bench.regression.checkouts import find_base, find_root, short
+    from resnet_bench.regression.gate import EXIT_CODES, check_counters, compare
+
+    root = find_root(Path.cwd())
+    commit, device = find_base(root, arguments.base), find_device(arguments.device)
+    say = _say(quiet=False)
+    say(f"base: {short(root, commit)}; head: the working tree, {short(root, 'HEAD')} and what was changed since")
+    verdict = check_counters(root, arguments.benchmarks, say) or compare(
+        root,
+        commit,
+        arguments.benchmarks,
+        device=str(device),
+        gpu=gpu_uuid(device),
+        budget_seconds=60 * arguments.budget,
+        delta=arguments.delta / 100,
+        say=say,
+    )
+    if arguments.record:
+        write_json(arguments.record, verdict.to_json())
+    print(verdict)
+    return EXIT_CODES[verdict.outcome]
 
 
 def doctor(arguments: argparse.Namespace) -> int:

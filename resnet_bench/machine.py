@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def available_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max"
         return cores
+
+
+def usable_cores() -> list[int]:
+    """The numbers of the CPU cores that this process may be bound to; empty where it cannot be."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
 
 
 def has_gpu_driver() -> bool:
@@ -86,32 +92,48 @@ FOREIGN_SHARE = 0.05  # of all cores: more than this, and a run did not have the
 
 
 class ForeignLoad:
-    """How much of the processors other processes used since this object was made."""
+    """How much of the processors other processes used since this object was made.
 
-    def __init__(self) -> None:
-        self._busy = _busy_seconds()
+    Child processes are this process's own once they have been waited for.
+
+    Args:
+        cores: look at these alone; at all of the machine if empty.
+    """
+
+    def __init__(self, cores: Sequence[int] = ()) -> None:
+        self._cores = cores
+        self._busy = _busy_seconds(cores)
         self._own = self._own_seconds()
         self._started = time.monotonic()
 
-    def exclusive(self) -> bool | None:
-        """Was this process (nearly) alone; None where the system does not tell."""
-        if self._busy is None or (busy := _busy_seconds()) is None:
+    def share(self) -> float | None:
+        """The part of the cores' time that others took, 0 to 1; None where the system does not tell."""
+        if self._busy is None or (busy := _busy_seconds(self._cores)) is None:
             return None
         foreign = (busy - self._busy) - (self._own_seconds() - self._own)
-        capacity = (time.monotonic() - self._started) * (os.cpu_count() or 1)
-        return foreign < FOREIGN_SHARE * capacity
+        capacity = (time.monotonic() - self._started) * (len(self._cores) or os.cpu_count() or 1)
+        return max(0.0, foreign / capacity) if capacity else 0.0
+
+    def exclusive(self) -> bool | None:
+        """Was this process (nearly) alone; None where the system does not tell."""
+        share = self.share()
+        return None if share is None else share < FOREIGN_SHARE
 
     @staticmethod
     def _own_seconds() -> float:
         times = os.times()
-        return times.user + times.system
+        return times.user + times.system + times.children_user + times.children_system
 
 
-def _busy_seconds() -> float | None:
-    """Seconds in which any core of the machine worked, since it was started."""
+def _busy_seconds(cores: Sequence[int]) -> float | None:
+    """Seconds in which these cores (all of the machine's if empty) worked, since it was started."""
+    names, ticks = {f"cpu{core}" for core in cores} or {"cpu"}, 0
     try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *fields = line.split()
+            if name in names:
+                user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+                ticks += user + nice + system + irq + softirq + steal
     except (OSError, ValueError):
         return None
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return ticks / os.sysconf("SC_CLK_TCK")
