@@ -28,7 +28,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--jobs "$(or $(JOBS),1)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report test bench bench-peers bench-memory bench-check counters faults lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -88,6 +88,10 @@ cuda-check: install ## on a GPU: the tests that need one, graph against eager bi
 bench-check: install ## the throughput gate: is this checkout slower than BASE; BUDGET in minutes
 	@code=0; $(BENCH) gate $(if $(BASE),--base "$(BASE)") --budget "$(or $(BUDGET),5)" $(if $(RECORD),--record "$(RECORD)") || code=$$?; \
 	case $$code in 0|3|4) ;; *) exit $$code ;; esac
+
+gate-check: install ## gates whose answer is known, an hour and a quarter with BUDGET=2; then the rates
+	@$(PY) -m benchmarks.gate_campaign .benchmarks/gate --budget "$(or $(BUDGET),2)" && \
+	$(PY) -m benchmarks.gate_rates .benchmarks/gate/pairs.csv --max-pairs 18
 
 counters: install ## accept what a step does now, after a change that is meant: benchmarks/counters.json
 	@$(BENCH) counters --accept

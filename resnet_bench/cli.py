@@ -668,7 +668,8 @@ def gate(arguments: argparse.Namespace) -> int:
         say=say,
     )
     if arguments.record:
-        write_json(arguments.record, verdict.to_json())
+        sides = {"base": commit, "head": short(root, "HEAD"), "device": str(device)}
+        write_json(arguments.record, sides | verdict.to_json())
     print(verdict)
     return EXIT_CODES[verdict.outcome]
 

@@ -214,6 +214,8 @@ class _Gate:
         if self.discarded > len(self.pairs):
             reason = f"other programs kept the processors busy: {self.discarded} of "
             return Outcome.NOT_MEASURED, f"{reason}{self.discarded + len(self.pairs)} pairs had to be thrown away"
+        if pairs < MIN_PAIRS:
+            return outcome, f"the time is over after {pairs} pairs; {MIN_PAIRS} are the fewest that tell anything"
         if outcome is Outcome.NOT_MEASURED:
             return outcome, f"this machine is too noisy now: {self.trial.noise()}"
         open_ones = [

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -143,19 +144,32 @@ class Pair:
 
 
 def measure_pair(
-    base: Tree, head: Tree, benchmarks: Sequence[str], device: str, core: int | None, *, head_first: bool
+    base: Tree,
+    head: Tree,
+    benchmarks: Sequence[str],
+    device: str,
+    core: int | None,
+    *,
+    head_first: bool,
+    stop: threading.Event | None = None,
 ) -> Pair:
-    """Start both, let them get ready together, and then take turns, each round in the opposite order."""
-    order = [head, base] if head_first else [base, head]
+    """Start both, let them get ready together, and then take turns, each round in the opposite order.
+
+    Args:
+        core: the one that both are bound to; None binds them to none.
+        head_first: start head before base, and let it begin.
+        stop: once it is set, the pair is broken off and worth nothing.
+    """
+    order, stop = [head, base] if head_first else [base, head], stop or threading.Event()
     with processes(order, device, core) as running:
-        seconds = {name: _take_turns(running, name) for name in benchmarks}
+        seconds = {name: _take_turns(running, name, stop) for name in benchmarks}
     by_side = [{name: times[index] for name, times in seconds.items()} for index in (0, 1)]
     if head_first:
         by_side.reverse()
     return Pair(head.name == base.name, head_first, *by_side)
 
 
-def _take_turns(running: Sequence[SampleProcess], benchmark: str) -> list[list[float]]:
+def _take_turns(running: Sequence[SampleProcess], benchmark: str, stop: threading.Event) -> list[list[float]]:
     for process in running:
         process.send(do="prepare", benchmark=benchmark)
     ready = [process.receive() for process in running]
@@ -166,7 +180,7 @@ def _take_turns(running: Sequence[SampleProcess], benchmark: str) -> list[list[f
     steps = max(1, math.ceil(ROUND_SECONDS / min(answer["seconds"] for answer in ready)))
     seconds: list[list[float]] = [[] for _ in running]
     end = time.monotonic() + PAIR_SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end and not stop.is_set():
         for index in (0, 1, 1, 0):  # two rounds
             answer = running[index].ask(do="time", benchmark=benchmark, steps=steps)
             seconds[index].append(answer["seconds"] / steps)
@@ -181,6 +195,7 @@ class Lanes:
         cores = usable_cores()
         self.cores: list[int | None] = [None] if device != "cpu" or not cores else list(cores[:MAX_LANES])
         self.measured = {True: 0, False: 0}
+        self.stop = threading.Event()
 
     def measure(self, kinds: Sequence[bool]) -> tuple[list[Pair], str]:
         """One pair on each lane (true: base against itself), and why they do not count; "" if they do."""
@@ -190,12 +205,21 @@ class Lanes:
             # Every other pair of a kind starts with head.
             jobs.append((self.base if same else self.head, core, self.measured[same] % 2 == 1))
             self.measured[same] += 1
-        with ThreadPoolExecutor(len(jobs)) as pool:
+        with ThreadPoolExecutor(len(jobs)) as pool, self._stopping():
             pairs = list(pool.map(lambda job: self._pair(*job), jobs))
         return pairs, self._disturbance(load.share() or 0.0)
 
     def _pair(self, head: Tree, core: int | None, head_first: bool) -> Pair:
-        return measure_pair(self.base, head, self.benchmarks, self.device, core, head_first=head_first)
+        return measure_pair(self.base, head, self.benchmarks, self.device, core, head_first=head_first, stop=self.stop)
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Whatever goes wrong on one lane, or a Ctrl-C, ends them all soon."""
+        try:
+            yield
+        except BaseException:
+            self.stop.set()
+            raise
 
     def _disturbance(self, share: float) -> str:
         if share > FOREIGN_SHARE:

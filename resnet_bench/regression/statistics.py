@@ -138,7 +138,7 @@ class Trial:
 
     def settled(self) -> Outcome | None:
         """PASS or FAIL if that is certain by now; None if more pairs may help."""
-        if self.noise():
+        if self._count(self.same) < MIN_SAME_PAIRS or self.noise():
             return None
         if self.confirmed():
             return Outcome.FAIL
@@ -167,7 +167,7 @@ class Trial:
     def noise(self) -> str:
         """Why the pairs of base against itself say that nothing can be measured here; "" if they do not."""
         if self._count(self.same) < MIN_SAME_PAIRS:
-            return f"only {self._count(self.same)} pairs of base against itself"
+            return ""
         pairs = max(self.pairs, MIN_PAIRS)
         for name, values in self.same.items():
             same = Estimate.of(values, SAME_ALPHA)
