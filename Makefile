@@ -11,7 +11,7 @@ PRECISION ?= auto
 JOBS ?= 1
 ROUNDS ?= 7
 BASE ?=
-BUDGET ?= 5
+BUDGET ?=
 RECORD ?=
 RESULTS ?= results
 VENV ?= .venv
@@ -89,7 +89,7 @@ bench-check: install ## the throughput gate: is this checkout slower than BASE; 
 	@code=0; $(BENCH) gate $(if $(BASE),--base "$(BASE)") --budget "$(or $(BUDGET),5)" $(if $(RECORD),--record "$(RECORD)") || code=$$?; \
 	case $$code in 0|3|4) ;; *) exit $$code ;; esac
 
-gate-check: install ## gates whose answer is known, an hour and a quarter with BUDGET=2; then the rates
+gate-check: install ## gates whose answer is known, over an hour; then how often the gate is right
 	@$(PY) -m benchmarks.gate_campaign .benchmarks/gate --budget "$(or $(BUDGET),2)" && \
 	$(PY) -m benchmarks.gate_rates .benchmarks/gate/pairs.csv --max-pairs 18
 
