@@ -54,7 +54,7 @@ def write_finished(folder: RunFolder, config: RunConfig) -> None:
     folder.path.mkdir(parents=True)
     folder.config.write_bytes(to_json({"run_id": config.run_id, "config": json.loads(config.canonical_json())}))
     folder.environment.write_bytes(to_json({"environment": {}, "attempts": []}))
-    folder.curves.write_text(to_csv(CURVES, studies.curve_rows(row, config.row_every, random.Random(0))))
+    folder.table(CURVES).write_text(to_csv(CURVES, studies.curve_rows(row, config.row_every, random.Random(0))))
     folder.result.write_bytes(result_json(folder, row))
 
 

@@ -116,6 +116,30 @@ class RunRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SignalRow:
+    """What one weighted layer does at one moment of a run, for one fixed batch in train mode, not augmented."""
+
+    run_id: str = column("the run", key=True)
+    step: int = column("optimizer updates so far; 0: before the first", "steps", key=True)
+    layer: str = column("name of the layer in the network", key=True)
+    layer_index: int = column("its place on the main path, 1 for the first")
+    response_std: float = column("standard deviation of its response: after BN, before addition and ReLU")
+    grad_norm: float = column("L2 norm of the loss's gradient by its weights")
+    weight_norm: float = column("L2 norm of its weights")
+    dead_fraction: float | None = column("share of its channels that are 0 after ReLU throughout the batch; 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow:
+    """How many test images of one class a finished run takes for another (or the same) at its last step."""
+
+    run_id: str = column("the run", key=True)
+    true_class: str = column("what the images show", key=True)
+    predicted_class: str = column("what the network says", key=True)
+    images: int = column("test images; pairs of classes without any are left out, save a class with itself", "images")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComplexityRow:
     """The size of one network of the study: a closed form, checked against two public counters when it was written."""
 
@@ -188,7 +212,84 @@ class ThroughputRow:
     measured_utc: str = column("when, ISO 8601")
 
 
-Row = TypeVar("Row", PlanRow, CurveRow, RunRow, ComplexityRow, LayerRow, ThroughputRow)
+@dataclass(frozen=True, kw_only=True)
+class ConstructionRow:
+    """A deep plain net made from a trained shallow one by inserting layers that pass everything through."""
+
+    seed: int = column("of the trained shallow net", key=True)
+    shallow_depth: int = column("layers of the trained net", "layers", key=True)
+    deep_depth: int = column("layers of the constructed net", "layers", key=True)
+    test_images: int = column("test images that both were run on, in eval mode", "images")
+    max_logit: float = column("largest magnitude of the shallow net's logits")
+    max_logit_difference: float = column("largest difference between the two nets' logits")
+    different_predictions: int = column("test images that the two call differently", "images")
+    shallow_test_top1_err: float = column("test error of the shallow net", "%")
+    constructed_test_top1_err: float = column("test error of the constructed net", "%")
+    constructed_train_clean_top1_err: float = column("its error on the final training images, not augmented", "%")
+    scratch_train_clean_top1_err: float | None = column("final training error of the same depth from scratch", "%")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuationRow:
+    """The constructed net, trained on by the study's own protocol from its first step."""
+
+    seed: int = column("of the trained shallow net, and of the batches", key=True)
+    shallow_depth: int = column("layers of the trained net", "layers", key=True)
+    deep_depth: int = column("layers of the constructed net", "layers", key=True)
+    step: int = column("optimizer updates so far; 0: as constructed", "steps", key=True)
+    train_clean_top1_err: float = column("error on training images, eval mode, not augmented", "%")
+    test_top1_err: float = column("error on test images, eval mode", "%")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionRow:
+    """A trained net without one of its blocks (two layers): what is left is its shortcut, or nothing in a plain net."""
+
+    run_id: str = column("the trained net", key=True)
+    block: int = column(
+        "which block is taken out, 1 for the first; plain blocks that change shapes cannot be", key=True
+    )
+    stage: int = column("1, 2 or 3")
+    changes_shape: bool = column("is it a block at the start of a stage, with stride 2")
+    test_images: int = column("fixed test images", "images")
+    intact_top1_err: float = column("error of the whole net on them", "%")
+    lesioned_top1_err: float = column("error without the block", "%")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """One claim of the paper and what this study's runs say of it, by rules that were fixed before the runs."""
+
+    claim: str = column("short name of the claim", key=True)
+    subject: str = column("the networks it is about, as in residual (A)", key=True)
+    statement: str = column("the claim in words")
+    verdict: str = column("supported, contradicted, undecided or not measured")
+    effect: float | None = column("mean over seeds (or pairs) of the difference that the test is about", "points")
+    low: float | None = column("lower end of its 95 % interval over seeds", "points")
+    high: float | None = column("upper end of its 95 % interval over seeds", "points")
+    n: int = column("seeds, or pairs of twins")
+    p: float | None = column("p-value of the test, one-sided, before correction")
+    p_holm: float | None = column("p-value corrected for all tests of the study (Holm)")
+    margin: float | None = column("difference that matters", "points")
+    test: str = column("the test, and on what")
+    evidence: str = column("what was seen, in words")
+
+
+Row = TypeVar(
+    "Row",
+    PlanRow,
+    CurveRow,
+    RunRow,
+    SignalRow,
+    ConfusionRow,
+    ComplexityRow,
+    LayerRow,
+    ThroughputRow,
+    ConstructionRow,
+    ContinuationRow,
+    LesionRow,
+    ClaimRow,
+)
 Parsers = dict[str, Callable[[str], Any]]
 
 
@@ -217,10 +318,18 @@ class Table:
 PLAN = Table("plan.csv", PlanRow)
 CURVES = Table("curves.csv", CurveRow)
 RUNS = Table("runs.csv", RunRow)
+SIGNALS = Table("signals.csv", SignalRow)
+CONFUSION = Table("confusion.csv", ConfusionRow)
 COMPLEXITY = Table("complexity.csv", ComplexityRow)
 LAYERS = Table("layers.csv", LayerRow)
 THROUGHPUT = Table("throughput.csv", ThroughputRow)
-TABLES = (PLAN, RUNS, CURVES, COMPLEXITY, LAYERS, THROUGHPUT)
+CONSTRUCTION = Table("construction.csv", ConstructionRow)
+CONTINUATION = Table("continuation.csv", ContinuationRow)
+LESIONS = Table("lesions.csv", LesionRow)
+CLAIMS = Table("claims.csv", ClaimRow)
+TABLES = (
+    PLAN, RUNS, CURVES, SIGNALS, CONFUSION, COMPLEXITY, LAYERS, THROUGHPUT, CONSTRUCTION, CONTINUATION, LESIONS, CLAIMS,
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- writing
@@ -439,12 +548,15 @@ Generated from the schema (version {SCHEMA_VERSION}) by `make dictionary`; do no
 One folder is one study. Its figures and tables are drawn from its CSV files alone (`make report STUDY=<folder>`):
 
     <study>/
-      runs/<run_id>/     config.json, environment.json, curves.csv, result.json: what one run wrote
+      runs/<run_id>/     what one run wrote: config.json, environment.json, result.json and its rows of the tables below
       plan.csv           the runs that the study consists of
       runs.csv           one row per finished run, collected from runs/
       curves.csv         the error curves of all runs, collected from runs/
+      signals.csv        responses, gradients and weights by layer at some steps, collected from runs/
+      confusion.csv      which classes are taken for which, collected from runs/
       complexity.csv     the size of its networks (make cost); layers.csv the same by layer
       throughput.csv     the speed of its networks on one or more machines (make cost)
+      claims.csv         what the runs say of the paper's claims (made by the report)
       figures/ tables/   rendered
 
 Values are raw: errors are percent from 0 to 100, seconds and steps are cumulative, MACs are multiply-adds per image

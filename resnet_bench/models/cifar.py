@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,15 @@ class Block(nn.Module):
         return F.relu(y)
 
 
+class WeightedLayer(NamedTuple):
+    """A layer with weights, and where what it does can be seen."""
+
+    name: str
+    weights: nn.Conv2d | nn.Linear
+    response: nn.Module  # puts out the layer's response: after BN, before addition and ReLU
+    activated: nn.Module | None  # puts out what is 0 after ReLU where it is not positive; None: no ReLU follows
+
+
 class CifarNet(nn.Module):
     """Stem, three stages of n blocks, head."""
 
@@ -97,6 +107,24 @@ class CifarNet(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(channels, num_classes)
+
+    def blocks(self) -> list[tuple[int, int, Block]]:
+        """(stage, place within it, block), both from 0, first to last."""
+        return [
+            (stage_number, number, block)
+            for stage_number, stage in enumerate(self.stages)
+            for number, block in enumerate(stage.children())
+            if isinstance(block, Block)
+        ]
+
+    def weighted_layers(self) -> list[WeightedLayer]:
+        """The layers with weights that lie on the main path, first to last: `depth` of them; no projections."""
+        layers = [WeightedLayer("stem", self.stem, self.stem_bn, self.stem_bn)]
+        for stage, number, block in self.blocks():
+            name = f"stages.{stage}.{number}"
+            layers.append(WeightedLayer(f"{name}.conv1", block.conv1, block.bn1, block.bn1))
+            layers.append(WeightedLayer(f"{name}.conv2", block.conv2, block.bn2, block))
+        return [*layers, WeightedLayer("head", self.head, self.head, None)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, in_channels, H, W], H and W at least 4 -> logits [N, num_classes]."""

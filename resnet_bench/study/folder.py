@@ -15,11 +15,24 @@ from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.files import remove_temporaries, to_json, write_atomically, write_json
-from resnet_bench.results import CURVES, PLAN, RUNS, CurveRow, PlanRow, RunRow, parse_row, read_csv, write_csv
+from resnet_bench.results import (
+    CONFUSION,
+    CURVES,
+    PLAN,
+    RUNS,
+    SIGNALS,
+    PlanRow,
+    RunRow,
+    Table,
+    parse_row,
+    read_csv,
+    write_csv,
+)
 
 RESULT = "result.json"
 EXECUTION = "execution.json"
 SUMS = "SHA256SUMS"
+COLLECTED = (CURVES, SIGNALS, CONFUSION)  # tables that each run writes its own rows of
 MAX_JSON_BYTES = 1 << 20
 MEND = "restore the file, or remove the run's folder to train it again"
 
@@ -45,10 +58,9 @@ class RunFolder:
         """Hardware, software and attempts."""
         return self.path / "environment.json"
 
-    @property
-    def curves(self) -> Path:
-        """The rows so far."""
-        return self.path / CURVES.file
+    def table(self, table: Table) -> Path:
+        """The run's own rows of a table of the study."""
+        return self.path / table.file
 
     @property
     def result(self) -> Path:
@@ -104,9 +116,10 @@ class RunFolder:
         except Timeout:
             return True
 
-    def read_curves(self) -> list[CurveRow]:
-        """The rows so far, checked."""
-        return read_csv(self.curves, CURVES) if self.curves.exists() else []
+    def read_table(self, table: Table) -> list[Any]:
+        """Its rows so far, checked; none if it has not written any."""
+        path = self.table(table)
+        return read_csv(path, table) if path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -216,25 +229,34 @@ def _sha256(path: Path) -> str:
 
 def result_json(folder: RunFolder, row: RunRow) -> bytes:
     """The content of result.json: the run's row, the SHA-256 of its other files, and one over both."""
-    files = {path.name: _sha256(path) for path in (folder.config, folder.environment, folder.curves)}
+    tables = [path for path in map(folder.table, COLLECTED) if path.exists()]
+    files = {path.name: _sha256(path) for path in (folder.config, folder.environment, *tables)}
     return to_json({"row": asdict(row), "files": files, "digest": _digest(asdict(row), files)})
 
 
-def collected(study: StudyFolder) -> tuple[list[RunRow], list[CurveRow]]:
-    """The rows of runs.csv and curves.csv, from the folders of finished runs."""
-    rows = sorted(study.results().values(), key=sort_key)
-    return rows, [row for run in rows for row in study.run(run.run_id).read_curves()]
+def collected(study: StudyFolder) -> dict[Table, list[Any]]:
+    """The rows of runs.csv, curves.csv, signals.csv and confusion.csv, from the folders of finished runs.
+
+    Studies made before there were signals and confusions have none of them, and no such tables.
+    """
+    runs = sorted(study.results().values(), key=sort_key)
+    rows: dict[Table, list[Any]] = {RUNS: runs}
+    for table in COLLECTED:
+        found = [row for run in runs for row in study.run(run.run_id).read_table(table)]
+        if found or table is CURVES:
+            rows[table] = found
+    return rows
 
 
 def collect(study: StudyFolder) -> list[RunRow]:
-    """Write runs.csv, curves.csv and SHA256SUMS; the same folders give the same bytes. Hold the study's lock."""
+    """Write the collected tables and SHA256SUMS; the same folders give the same bytes. Hold the study's lock."""
     for place in (study.path, study.path / "figures", study.path / "tables"):
         remove_temporaries(place)
-    rows, curves = collected(study)
-    write_csv(study.path / RUNS.file, RUNS, rows)
-    write_csv(study.path / CURVES.file, CURVES, curves)
+    tables = collected(study)
+    for table, rows in tables.items():
+        write_csv(study.path / table.file, table, rows)
     write_sums(study)
-    return rows
+    return tables[RUNS]
 
 
 def sums_of(study: StudyFolder) -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from resnet_bench.errors import UsageError
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.files import publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad, git_state
-from resnet_bench.results import CURVES, SCHEMA_VERSION, CurveRow, RunRow, write_csv
+from resnet_bench.results import CONFUSION, CURVES, SCHEMA_VERSION, SIGNALS, ConfusionRow, CurveRow, RunRow, write_csv
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
 from resnet_bench.study.progress import Listener
 from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest
@@ -82,6 +83,7 @@ class RunSink:
         self.session = session
         self.folder = session.study.run(config.run_id)
         self.identity = session.identity(config)
+        self.classes = session.dataset.classes
         self.progress = progress
         self.saved = time.monotonic()
         self.load = ForeignLoad()
@@ -95,8 +97,8 @@ class RunSink:
         self.progress.step(state.step, state.running_error)
 
     def row(self, state: TrainState) -> None:
-        """Write all rows so far: the file is whole at any instant."""
-        write_csv(self.folder.curves, CURVES, state.rows)
+        """Write all rows so far: each file is whole at any instant."""
+        write_tables(self.folder, state, self.classes)
         self.progress.row(state.rows[-1])
 
     def wants_pause(self) -> bool:
@@ -117,6 +119,21 @@ class RunSink:
         if state.is_finite():
             checkpoint.save(self.folder.path, checkpoint.capture(state, self.identity))
         self.saved = time.monotonic()
+
+
+def write_tables(folder: RunFolder, state: TrainState, classes: Sequence[str]) -> None:
+    """Write the run's own rows of every table, as far as it has any."""
+    write_csv(folder.table(CURVES), CURVES, state.rows)
+    write_csv(folder.table(SIGNALS), SIGNALS, state.signals)
+    if state.confusion is not None:
+        run_id = state.rows[-1].run_id
+        counts = [
+            ConfusionRow(run_id=run_id, true_class=true, predicted_class=predicted, images=images)
+            for true, row in zip(classes, state.confusion, strict=True)
+            for predicted, images in zip(classes, row, strict=True)
+            if images or true == predicted
+        ]
+        write_csv(folder.table(CONFUSION), CONFUSION, counts)
 
 
 def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
@@ -148,7 +165,7 @@ def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
         sink.save(state)
         raise
     sink.save(state)
-    write_csv(folder.curves, CURVES, state.rows)  # whatever an earlier attempt left there, these are the result's rows
+    write_tables(folder, state, session.dataset.classes)  # whatever an earlier attempt left there, these are the rows
     row = _result(session, job, state, history, session.jobs == 1 and sink.load.exclusive())
     publish(folder.result, result_json(folder, row))
     with contextlib.suppress(OSError):  # the run is finished, with or without this room

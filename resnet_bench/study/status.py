@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_bench.config import display_name
-from resnet_bench.results import PlanRow, RunRow
+from resnet_bench.results import CURVES, PlanRow, RunRow
 from resnet_bench.study.folder import StudyFolder, read_json
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.study.terminal import columns
@@ -33,7 +33,7 @@ def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tu
     if not folder.config.exists():
         return "to do", ("", "", "", "")
     steps = read_json(folder.config)["config"]["steps"]
-    rows = folder.read_curves()
+    rows = folder.read_table(CURVES)
     state = "running" if folder.is_locked() else "failed" if folder.failure.exists() else "interrupted"
     if not rows:
         return state, (f"0/{steps}", "", "", "")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from resnet_bench.errors import UsageError
 from resnet_bench.results import CURVES, PLAN, RUNS, read_csv, to_csv
 from resnet_bench.sealed import Damaged, unseal
-from resnet_bench.study.folder import SUMS, StudyFolder, collected, sums_of
+from resnet_bench.study.folder import COLLECTED, SUMS, StudyFolder, collected, sums_of
 from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
 
 
@@ -44,13 +44,15 @@ def _runs(study: StudyFolder) -> Iterator[str]:
     for folder in study.run_folders():
         try:
             folder.read_result()
-            folder.read_curves()
+            for table in COLLECTED:
+                folder.read_table(table)
         except UsageError as error:
             yield str(error)
 
 
 def _tables(study: StudyFolder) -> Iterator[str]:
-    for table in (PLAN, RUNS, CURVES):
+    optional = [table for table in COLLECTED if table is not CURVES and (study.path / table.file).exists()]
+    for table in (PLAN, RUNS, CURVES, *optional):
         try:
             read_csv(study.path / table.file, table)
         except UsageError as error:
@@ -58,16 +60,16 @@ def _tables(study: StudyFolder) -> Iterator[str]:
 
 
 def _derived(study: StudyFolder) -> Iterator[str]:
-    """Compare runs.csv and curves.csv, row by row, with what the runs' folders give."""
+    """Compare runs.csv, curves.csv and the like, row by row, with what the runs' folders give."""
     try:
-        runs, curves = collected(study)
+        tables = collected(study)
     except UsageError:
         return  # reported by _runs
-    for table, text in ((RUNS, to_csv(RUNS, runs)), (CURVES, to_csv(CURVES, curves))):
+    for table, rows in tables.items():
         path = study.path / table.file
         if not path.exists():
             continue  # reported by _tables
-        expected = text.split("\n")
+        expected = to_csv(table, rows).split("\n")
         found = path.read_bytes().decode(errors="replace").split("\n")
         yield from (f"{path}: row {number}: {what}" for number, what in _differences(expected, found))
 

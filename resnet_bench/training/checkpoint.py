@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 from resnet_bench.files import fsync_folder, write_atomically
-from resnet_bench.results import SCHEMA_VERSION, CurveRow
+from resnet_bench.results import SCHEMA_VERSION, CurveRow, SignalRow
 from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.training.loop import TrainState
 
-KIND = f"resnet-bench checkpoint 2, schema {SCHEMA_VERSION}"
+KIND = f"resnet-bench checkpoint 3, schema {SCHEMA_VERSION}"
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 NUMBERS = (
     "step", "lr", "lr_warmup_steps", "window_wrong", "row_step", "row_wrong", "diverged_step", "init_digest",
     "batches_digest",
 )  # fmt: skip
-FIELDS = {"identity", "model", "momentum", "meter", "numbers", "seconds", "rows"}
+FIELDS = {"identity", "model", "momentum", "meter", "numbers", "seconds", "rows", "signals", "confusion"}
 METER = ("loss_sum", "wrong", "finite_steps", "finite")
 
 
@@ -40,6 +40,8 @@ def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
         "numbers": {name: getattr(state, name) for name in NUMBERS},
         "seconds": [state.train_clock.seconds, state.eval_clock.seconds],
         "rows": [asdict(row) for row in state.rows],
+        "signals": [asdict(row) for row in state.signals],
+        "confusion": state.confusion,
     }
 
 
@@ -57,6 +59,8 @@ def restore(state: TrainState, stored: dict[str, Any]) -> None:
         setattr(state, name, value)
     state.train_clock.seconds, state.eval_clock.seconds = stored["seconds"]
     state.rows = [CurveRow(**row) for row in stored["rows"]]
+    state.signals = [SignalRow(**row) for row in stored["signals"]]
+    state.confusion = stored["confusion"]
 
 
 def encode(stored: dict[str, Any]) -> bytes:

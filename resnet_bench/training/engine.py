@@ -49,6 +49,10 @@ class DeviceData:
         """Where the tensors live."""
         return self.train_images.device
 
+    def no_confusion(self) -> Tensor:
+        """Zero counts, int64 [true class, predicted class], on the device."""
+        return torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
+
 
 class Meter:
     """Running sums of a run, on the device. Reading them waits for the device, so it is done at interval edges.
@@ -234,11 +238,12 @@ def evaluate(
     chosen: EvalSet,
     precision: str = "fp32",
     poll: Callable[[], None] = lambda: None,
+    confusion: Tensor | None = None,
 ) -> tuple[float, float]:
     """(mean cross-entropy, top-1 error in percent) in eval mode, on single original views; BN is left as it was.
 
     Always without compiling: an evaluation's last batch has another size. `poll` is called before each batch and may
-    raise, to break the evaluation off.
+    raise, to break the evaluation off. To `confusion` (int64 [true class, predicted class]) the images are added.
     """
     forward = make_forward(model, precision)
     was_training = model.training
@@ -250,7 +255,11 @@ def evaluate(
             poll()
             logits = forward(normalise(images, data.mean))
             loss_sum += F.cross_entropy(logits, labels, reduction="sum")
-            wrong += (logits.argmax(1) != labels).sum()
+            predicted = logits.argmax(1)
+            wrong += (predicted != labels).sum()
+            if confusion is not None:
+                cells = labels * data.num_classes + predicted
+                confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
     finally:
         model.train(was_training)
     count = len(chosen.labels)

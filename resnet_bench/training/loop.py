@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from resnet_bench.config import RunConfig
-from resnet_bench.data.batches import BatchStream, chain_digest
+from resnet_bench.data.batches import BatchStream, chain_digest, normalise
 from resnet_bench.environment import generator
 from resnet_bench.execution import EAGER, Execution
-from resnet_bench.models import build_model, init_digest
-from resnet_bench.results import CurveRow
+from resnet_bench.models import CifarNet, build_model, init_digest
+from resnet_bench.results import CurveRow, SignalRow
 from resnet_bench.throughput import Stopwatch
 from resnet_bench.training.engine import (
     DeviceData,
@@ -26,6 +25,7 @@ from resnet_bench.training.engine import (
     make_optimizer,
     set_learning_rate,
 )
+from resnet_bench.training.signals import BATCH, measure_signals, signal_steps
 
 CHECK_STEPS = 50  # how often, in steps, a run is checked for divergence
 
@@ -46,7 +46,7 @@ def learning_rate(config: RunConfig, step: int, lr_warmup_steps: int | None) -> 
 class TrainState:
     """Everything that the rest of a run depends on."""
 
-    model: nn.Module
+    model: CifarNet
     optimizer: torch.optim.SGD
     meter: Meter
     train_clock: Stopwatch
@@ -62,6 +62,8 @@ class TrainState:
     row_wrong: int = 0  # meter.wrong at the last row
     diverged_step: int | None = None
     rows: list[CurveRow] = field(default_factory=list)
+    signals: list[SignalRow] = field(default_factory=list)
+    confusion: list[list[int]] | None = None  # test images at the last step, by true and predicted class
 
     @classmethod
     def initial(
@@ -185,6 +187,8 @@ def fit(state: TrainState, job: Job, sink: Sink) -> None:
     state.model.train()
     step = job.make_step(state)
     sink.built(step.build())
+    if state.step == 0 and not state.signals:
+        _add_signals(state, job)
     while state.diverged_step is None:
         if _row_is_due(state, job.config):
             _add_row(state, job, sink)
@@ -258,7 +262,8 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
     with state.eval_clock:
         precision = job.execution.precision
         train_clean_loss, train_clean_err = evaluate(state.model, data, train_set, precision, sink.poll)
-        test_loss, test_err = evaluate(state.model, data, test_set, precision, sink.poll)
+        confusion = data.no_confusion() if last else None
+        test_loss, test_err = evaluate(state.model, data, test_set, precision, sink.poll, confusion)
     state.rows.append(
         CurveRow(
             run_id=config.run_id,
@@ -277,6 +282,20 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
             eval_seconds=state.eval_clock.seconds,
         )
     )
+    if confusion is not None:
+        state.confusion = confusion.tolist()
     state.row_step, state.row_wrong = state.step, int(state.meter.wrong)
     state.meter.loss_sum.zero_()
+    if state.step in signal_steps(config.steps, config.row_every):
+        _add_signals(state, job)
     sink.row(state)
+
+
+def _add_signals(state: TrainState, job: Job) -> None:
+    """For the first images of those that rows are evaluated on, the same for all runs of a study."""
+    chosen = job.eval_sets.row_train
+    with state.eval_clock:
+        images = normalise(chosen.images[:BATCH], job.data.mean)
+        measured = measure_signals(state.model, images, chosen.labels[:BATCH], job.execution.precision)
+    run: dict[str, Any] = {"run_id": job.config.run_id, "step": state.step}
+    state.signals += [SignalRow(**run, **asdict(layer)) for layer in measured]

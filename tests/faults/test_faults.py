@@ -323,7 +323,7 @@ def test_f11_a_dead_process_frees_its_run_and_status_tells_running_from_interrup
     work = Work(tmp_path / "study", runs, data="digits", checkpoint_seconds=0.2)
     child = start(work)
     study = StudyFolder(work.place)
-    while not (study.run_folders() and study.run_folders()[0].curves.exists()):
+    while not (study.run_folders() and study.run_folders()[0].table(CURVES).exists()):
         child.join(0.05)
         assert child.is_alive()
     assert "running" in status_table(study)
