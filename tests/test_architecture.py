@@ -15,10 +15,10 @@ PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
     "errors", "machine", "sealed", "files", "config", "execution", "results", "complexity", "environment",
-    "throughput", "models", "data", "training", "report", "study", "regression", "cli",
+    "throughput", "models", "data", "training", "analysis", "report", "study", "regression", "cli",
 ]  # fmt: skip
-CONSUMERS = {"report"}
-TORCH_FREE = {"errors", "machine", "sealed", "files", "config", "execution", "results", "report", "cli"}
+CONSUMERS = {"analysis", "report"}
+TORCH_FREE = {"errors", "machine", "sealed", "files", "config", "execution", "results", "analysis", "report", "cli"}
 
 
 def modules() -> dict[str, Path]:
