@@ -28,7 +28,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--jobs "$(or $(JOBS),1)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -77,6 +77,9 @@ bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .
 
 bench-peers: install ## training speed beside the loop that people write today
 	@$(PY) -m benchmarks.peers $(if $(DEPTHS),--depths "$(DEPTHS)") --rounds "$(ROUNDS)" --device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)"
+
+surgery: install ## trained plain nets made deeper by identity layers, and nets without a block: make surgery STUDY=...
+	@$(BENCH) surgery "$(or $(RESULTS),results)/$(or $(STUDY),demo)" $(if $(DATA),--data "$(DATA)") --device "$(or $(DEVICE),auto)"
 
 bench-memory: install ## peak memory beside that loop
 	@$(PY) -m benchmarks.peers --memory --depths "$(or $(DEPTHS),110)" --device "$(or $(DEVICE),auto)"

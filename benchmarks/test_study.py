@@ -17,7 +17,6 @@ import pytest
 from benchmarks.conftest import Measure
 from resnet_bench.config import DEPTHS, TWINS, RunConfig, find_study
 from resnet_bench.files import to_json
-from resnet_bench.report import render
 from resnet_bench.results import CURVES, to_csv
 from resnet_bench.study.folder import RunFolder, StudyFolder, result_json
 from tests import studies
@@ -83,9 +82,27 @@ def test_dry_run(measure: Measure, many_runs: ManyRuns) -> None:
     assert f"0 of {many_runs.count} runs to do" in output
 
 
-def test_report(measure: Measure, small: bool, tmp_path: Path) -> None:
-    """All figures and tables of a study of 100 runs."""
-    study = studies.demo() if small else studies.make("benchmark", DEPTHS, num_seeds=10)
+RENDER = """
+import pathlib, sys
+from resnet_bench.report import render
+render(pathlib.Path(sys.argv[1]))
+status = pathlib.Path("/proc/self/status").read_text()  # what getrusage says begins with the parent's memory
+print(status.split("VmHWM:")[1].split()[0])
+"""
+
+
+@pytest.mark.parametrize("runs", [100, 1000])
+def test_report(measure: Measure, small: bool, tmp_path: Path, runs: int) -> None:
+    """Everything that is drawn and written of a study of 100 rows a run, with signals, in a process of its own."""
+    seeds = 1 if small else runs // (len(DEPTHS) * len(TWINS))
+    study = studies.with_insides(studies.make("benchmark", DEPTHS, num_seeds=seeds, every=4, steps=400))
     folder = study.write(tmp_path)
-    paths = measure(lambda: render(folder), "report", rounds=3, runs=len(study.runs))
-    assert (folder / "README.md") in paths
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def body() -> str:
+        line = [sys.executable, "-c", RENDER, str(folder)]
+        return subprocess.run(line, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    kilobytes = measure(body, "report", rounds=3, runs=len(study.runs), rows=len(study.curves))
+    measure.benchmark.extra_info["peak_megabytes"] = int(kilobytes) / 1000
+    assert (folder / "report.html").stat().st_size > 100_000

@@ -121,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_complexity(commands)
     _add_throughput(commands)
+    _add_surgery(commands)
     _add_counters(commands)
     _add_gate(commands)
     _command(commands, "doctor", doctor, "versions, device, threads, where data was found and why", "doctor")
@@ -275,6 +276,18 @@ def _add_gate(commands: Commands) -> None:
     parser.add_argument("--delta", type=_delta, default=5.0, help="the slowdown that matters, in percent (5)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write every measurement to FILE, as JSON")
+
+
+def _add_surgery(commands: Commands) -> None:
+    meaning = "deepen trained plain nets by identity layers, and take blocks out of deep ones"
+    parser = _command(commands, "surgery", surgery, meaning, "surgery results/demo --shallow 20 --deep 56")
+    parser.add_argument("folder", type=Path, help="the study's folder, with its trained nets")
+    parser.add_argument("--shallow", type=int, default=20, help="depth of the plain nets to be deepened (20)")
+    parser.add_argument("--deep", type=int, default=56, help="depth that they become, and of the lesions (56)")
+    parser.add_argument("--seeds", type=_numbers("seeds"), help="only these, as in 0,1,2")
+    parser.add_argument("--data", help="where the study's data are, if not where they are looked for")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 # ---------------------------------------------------------------------------------------------- studies
@@ -506,7 +519,7 @@ def _render(folder: Path, quiet: bool) -> None:
         write_sums(study)
     if not quiet:
         print(f"\n{summarize(folder)}\n")
-        print(f"{len(paths)} figures and tables written; start with {folder / 'README.md'}")
+        print(f"{len(paths)} files written; open {folder / 'report.html'}")
 
 
 # ---------------------------------------------------------------------------------------------- data
@@ -672,6 +685,32 @@ def gate(arguments: argparse.Namespace) -> int:
         write_json(arguments.record, sides | verdict.to_json())
     print(verdict)
     return EXIT_CODES[verdict.outcome]
+
+
+def surgery(arguments: argparse.Namespace) -> int:
+    """Operate on the trained nets of a study, and render it."""
+    from resnet_bench.data.sources import find_source
+    from resnet_bench.environment import configure, find_device
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.surgery import Theatre, operate
+    from resnet_bench.training.engine import DeviceData
+
+    _check_folder(arguments.folder)
+    for depth in (arguments.shallow, arguments.deep):
+        check_depth(depth)
+    if arguments.shallow >= arguments.deep:
+        raise UsageError(f"--shallow {arguments.shallow} is not below --deep {arguments.deep}")
+    study, device = StudyFolder(arguments.folder), find_device(arguments.device)
+    trained = next(iter(study.results(check_files=False).values()), None)
+    if trained is None:
+        raise UsageError(f"{arguments.folder}: no run has finished; there is nothing to operate on")
+    configure(device, precision=trained.precision)
+    source = find_source(trained.dataset, arguments.data)
+    dataset = source.load(_progress("reading", arguments.quiet))
+    theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
+    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, _say(arguments.quiet))
+    _render(arguments.folder, arguments.quiet)
+    return 0
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -12,15 +12,27 @@ from typing import Any
 
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RESIDUAL_ARMS, TWINS, Arm
+from resnet_bench.report.load import StudyFrames, from_rows
 from resnet_bench.results import (
+    CONFUSION,
+    CONSTRUCTION,
+    CONTINUATION,
     CURVES,
+    LESIONS,
     PLAN,
     RUNS,
     SCHEMA_VERSION,
+    SIGNALS,
     ComplexityRow,
+    ConfusionRow,
+    ConstructionRow,
+    ContinuationRow,
     CurveRow,
+    LesionRow,
     PlanRow,
     RunRow,
+    SignalRow,
+    Table,
     ThroughputRow,
     write_csv,
 )
@@ -34,6 +46,7 @@ class Rows:
     plan: list[PlanRow] = field(default_factory=list)
     runs: list[RunRow] = field(default_factory=list)
     curves: list[CurveRow] = field(default_factory=list)
+    others: dict[Table, list[Any]] = field(default_factory=dict)
 
     def keep(self, wanted: Iterable[str]) -> Rows:
         """The same study with only these run ids finished; the plan stays."""
@@ -71,7 +84,14 @@ class Rows:
         write_csv(path / PLAN.file, PLAN, self.plan)
         write_csv(path / RUNS.file, RUNS, self.runs)
         write_csv(path / CURVES.file, CURVES, self.curves)
+        for table, rows in self.others.items():
+            write_csv(path / table.file, table, rows)
         return path
+
+    def frames(self) -> StudyFrames:
+        """As data frames, without files."""
+        others: Any = {table.file.removesuffix(".csv"): rows for table, rows in self.others.items()}
+        return from_rows(self.name, self.plan, self.runs, self.curves, **others)
 
 
 def run_row(run_id: str, arch: str, depth: int, shortcut: str, seed: int, **values: Any) -> RunRow:
@@ -233,6 +253,74 @@ def empty() -> Rows:
 def diverged() -> Rows:
     """The demo with plain-56 seed 1 diverged at step 120."""
     return demo().diverge("plain-none-d56-s1", 120)
+
+
+# ---------------------------------------------------------------------------------------------- insides
+
+
+def with_insides(study: Rows, points: int = 4) -> Rows:
+    """The study with signals at that many moments, and with confusions: residual nets respond less, and less deeper."""
+    luck = random.Random(0)
+    for run in study.runs:
+        shrink = 20 / run.depth if run.arch == "residual" else 1.0
+        for point in range(points):
+            step, age = run.steps * point // (points - 1), point / (points - 1)
+            for layer in range(1, run.depth + 1):
+                head = layer == run.depth
+                study.others.setdefault(SIGNALS, []).append(
+                    SignalRow(
+                        run_id=run.run_id,
+                        step=step,
+                        layer="head" if head else f"layer.{layer}",
+                        layer_index=layer,
+                        response_std=1 - age * (0.5 - 0.4 * shrink) * luck.uniform(0.9, 1.1),
+                        grad_norm=0.1 * luck.uniform(0.5, 2) / (1 + point),
+                        weight_norm=5.0,
+                        dead_fraction=None if head else 0.0,
+                    )
+                )
+        wrong = round(run.final_test_top1_err or 90.0)
+        for true, said in itertools.product(range(10), range(10)):
+            images = 100 - wrong // 9 * 9 if true == said else wrong // 9
+            if images or true == said:
+                row = ConfusionRow(run_id=run.run_id, true_class=f"c{true}", predicted_class=f"c{said}", images=images)
+                study.others.setdefault(CONFUSION, []).append(row)
+    return study
+
+
+def with_surgery(study: Rows, shallow: int = 20, deep: int = 56) -> Rows:
+    """The study with a construction, its further training, and lesions in every seed."""
+    pair: dict[str, int] = {"shallow_depth": shallow, "deep_depth": deep}
+    runs = {(run.arch, run.depth, run.seed): run for run in study.runs}
+    for seed in sorted({run.seed for run in study.runs}):
+        from_scratch = runs["plain", deep, seed].final_train_clean_top1_err
+        construction = ConstructionRow(
+            **pair, seed=seed, test_images=360, max_logit=9.5, max_logit_difference=3e-6, different_predictions=0,
+            shallow_test_top1_err=2.5, constructed_test_top1_err=2.5, constructed_train_clean_top1_err=0.0,
+            scratch_train_clean_top1_err=from_scratch,
+        )  # fmt: skip
+        study.others.setdefault(CONSTRUCTION, []).append(construction)
+        study.others.setdefault(CONTINUATION, []).extend(
+            ContinuationRow(**pair, seed=seed, step=step, train_clean_top1_err=step % 40 / 10, test_top1_err=3.0)
+            for step in range(0, 221, 20)
+        )
+        for arch, rise in (("plain", 60.0), ("residual", 4.0)):
+            run = runs[arch, deep, seed]
+            for block in range(1, (deep - 2) // 2 + 1):
+                changes = block in ((deep - 2) // 6 + 1, (deep - 2) // 3 + 1)
+                if arch == "residual" or not changes:
+                    lesion = LesionRow(
+                        run_id=run.run_id, block=block, stage=1 + 3 * (block - 1) // ((deep - 2) // 2),
+                        changes_shape=changes, test_images=360, intact_top1_err=2.0,
+                        lesioned_top1_err=2.0 + rise * (1 + seed) / (1 + block),
+                    )  # fmt: skip
+                    study.others.setdefault(LESIONS, []).append(lesion)
+    return study
+
+
+def insides() -> Rows:
+    """All depths, 5 seeds, with signals, confusions and surgery."""
+    return with_surgery(with_insides(full()))
 
 
 # ---------------------------------------------------------------------------------------------- cost

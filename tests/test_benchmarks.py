@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import cuda_check, peak_memory, peers
+from benchmarks import cuda_check, peak_memory, peers, signals_cost
 from benchmarks.reference_loop import ReferenceLoop, TrainingImages
 from benchmarks.sides import fixed_batch
 from resnet_bench.config import RunConfig
@@ -78,6 +78,12 @@ def test_peers_end_to_end() -> None:
 def test_peak_memory_is_at_least_what_the_layers_put_out() -> None:
     output_bytes = 4 * 128 * sum(3 * width * side**2 for width, side in ((16, 32), (32, 16), (64, 8)))  # about
     assert peak_memory.in_fresh_process("eager", 8, "cpu") > output_bytes
+
+
+def test_the_cost_of_signals_is_a_share_of_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert signals_cost.main(["--depths", "8", "--rounds", "1", "--device", "cpu"]) in (0, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and "4 times in 220 steps" in lines[0] and "4 times in 400 steps" in lines[1]
 
 
 def test_the_cuda_check_compares_bits_and_prints_a_table(

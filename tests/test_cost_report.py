@@ -576,7 +576,7 @@ def test_without_throughput_the_page_says_how_to_measure_it(tmp_path: Path) -> N
     (folder / THROUGHPUT.file).unlink()
     paths = render(folder)
     page = (folder / "README.md").read_text()
-    assert "Throughput was not measured; `make cost STUDY=demo` does it." in page
+    assert "Throughput was not measured; make cost STUDY=demo does it." in page
     assert "figures/cost.png" in page and "figures/throughput.png" not in page
     assert "Made from runs.csv, curves.csv and complexity.csv by" in page
     assert (folder / "figures" / "throughput.png").exists()  # stale, but not ours to delete

@@ -19,7 +19,8 @@ from matplotlib.text import Text
 
 from resnet_bench.errors import UsageError
 from resnet_bench.report import canvas, figures, render, summarize, tables
-from resnet_bench.report.load import StudyFrames, from_rows, load
+from resnet_bench.report.claims_table import claims
+from resnet_bench.report.load import StudyFrames, load
 from resnet_bench.report.summary import WIDTH, compare, summary
 from resnet_bench.results import CURVES, PLAN, RUNS, PlanRow
 
@@ -29,7 +30,7 @@ SHAPES: list[Callable[[], studies.Rows]] = [
 
 
 def frames_of(rows: studies.Rows) -> StudyFrames:
-    return from_rows(rows.name, rows.plan, rows.runs, rows.curves)
+    return rows.frames()
 
 
 def line_styles(axes: Axes) -> list[str]:
@@ -323,25 +324,32 @@ def with_train_errors(shallow: tuple[float, ...], deep: tuple[float, ...]) -> St
     return frames_of(rows.keep(keep))
 
 
-def line_about(arm: str, text: str) -> str:
-    return next(part for part in " ".join(text.split()).split(". ") if f"{arm}: " in part)
+def summary_of(frames: StudyFrames) -> str:
+    return summary(frames, claims(frames))
 
 
 @pytest.mark.parametrize(
     ("shallow", "deep", "words"),
     [
-        ((0.0, 0.0), (51.6, 52.0), "rose from 0.0 % to 51.8 % (+51.8 points, in 2 of 2 seeds): degraded"),
-        ((1.0, 1.0), (1.4, 1.4), "rose from 1.0 % to 1.4 % (+0.4 points): not degraded"),
-        ((3.0, 3.0), (1.0, 1.0), "fell from 3.0 % to 1.0 % (-2.0 points): not degraded"),
-        ((1.0, 1.0), (1.2, 9.0), "rose from 1.0 % to 5.1 % (+4.1 points, in 1 of 2 seeds): unclear"),
-        ((0.0, 0.0), (0.0, 0.0), "stayed at 0.0 % (+0.0 points): not degraded"),
-        ((0.0,), (9.0,), "(+9.0 points): one seed, so no judgement"),
+        ((0.0, 0.0), (51.6, 52.0), "rose from 0.0 % to 51.8 % (+51.8 points, in 2 of 2 seeds)"),
+        ((1.0, 1.0), (1.4, 1.4), "rose from 1.0 % to 1.4 % (+0.4 points)"),
+        ((3.0, 3.0), (1.0, 1.0), "fell from 3.0 % to 1.0 % (-2.0 points)"),
+        ((1.0, 1.0), (1.2, 9.0), "rose from 1.0 % to 5.1 % (+4.1 points, in 1 of 2 seeds)"),
+        ((0.0, 0.0), (0.0, 0.0), "stayed at 0.0 % (+0.0 points)"),
+        ((0.0,), (9.0,), "rises with depth (plain; one seed, so no judgement)"),
         ((0.0, math.nan), (math.nan, 9.0), "no seed has finished at both depths, so they are not compared"),
         ((1.0,), (), "only depth 20 has finished; the comparison needs two depths"),
     ],
 )
-def test_verdicts(shallow: tuple[float, ...], deep: tuple[float, ...], words: str) -> None:
-    assert words in " ".join(summary(with_train_errors(shallow, deep)).split())
+def test_changes_with_depth(shallow: tuple[float, ...], deep: tuple[float, ...], words: str) -> None:
+    assert words in " ".join(summary_of(with_train_errors(shallow, deep)).split())
+
+
+def test_every_claim_has_its_verdict_in_the_summary() -> None:
+    frames = frames_of(studies.full())
+    text = " ".join(summary_of(frames).split())
+    for row in claims(frames):
+        assert f"{row.verdict}: {row.statement} ({row.subject}" in text
 
 
 def test_pairs_are_by_seed() -> None:
@@ -357,15 +365,19 @@ def test_summary_fits_the_terminal(shape: Callable[[], studies.Rows], tmp_path: 
 
 
 def test_summary_explains_and_names_what_is_missing() -> None:
-    text = " ".join(summary(frames_of(studies.demo())).split())
+    text = " ".join(summary_of(frames_of(studies.demo())).split())
     assert "Study demo: 8 of 8 planned runs finished. Dataset digits; protocol digits-220/1 (reduced" in text
     assert "so it is not overfitting." in text and "Missing" not in text
-    partial = " ".join(summary(frames_of(studies.partial())).split())
+    partial = " ".join(summary_of(frames_of(studies.partial())).split())
     assert "Missing: 7 of 8 planned runs" in partial
-    assert "No run has finished" in summary(frames_of(studies.empty()))
+    assert "No run has finished" in summary_of(frames_of(studies.empty()))
 
 
 # ---------------------------------------------------------------------------------------------- the whole report
+
+
+def tables_of(rows: studies.Rows) -> list[str]:
+    return ["claims", "errors", *(["convergence"] if rows.curves else [])]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -376,7 +388,8 @@ def test_rendering_twice_gives_the_same_bytes(shape: Callable[[], studies.Rows],
     names = ["curves", "degradation", "depth", *(["cost"] if rows.runs else [])]
     assert {str(path.relative_to(folder)) for path in first} == {
         *(f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")),
-        "tables/errors.md", "tables/errors.tex", "README.md",
+        *(f"tables/{name}.{kind}" for name in tables_of(rows) for kind in ("md", "tex")),
+        "claims.csv", "README.md", "report.html",
     }  # fmt: skip
     assert {path: path.read_bytes() for path in render(folder)} == first
 
@@ -404,7 +417,7 @@ def test_report_never_imports_torch_and_loads_late(tmp_path: Path) -> None:
         "assert not {'pandas', 'matplotlib'} & set(sys.modules)\n"
         "report.render(pathlib.Path(sys.argv[1]))\n"
         "ours = {m.split('.')[1] for m in sys.modules if m.startswith('resnet_bench.')}\n"
-        "assert ours <= {'report', 'results', 'files', 'config', 'errors', 'complexity'}, ours\n"
+        "assert ours <= {'analysis', 'report', 'results', 'files', 'config', 'errors', 'complexity'}, ours\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from resnet_bench.analysis.findings import (
@@ -20,18 +22,20 @@ from resnet_bench.analysis.statistics import Interval, page_test, sign_flip_test
 
 HEALTHY_STD = 0.01  # of a layer's response
 HEALTHY_RATIO = 0.01  # of the first layer's gradient norm to the last one's
-RESPONSE_MARGIN = 0.05  # of a response, which is 1 at the start
+RESPONSE_MARGIN = 0.05  # of the logarithm of a response, which is 1 at the start
 CAUSE_RULES = (
-    "That vanishing signals are not the cause: in every deepest plain net, at every recorded step, each layer's "
+    "That signals of plain nets do not vanish: in every deepest plain net, at every recorded step, each layer's "
     f"response has a standard deviation of at least {HEALTHY_STD} (BN's own is 1 at the start), and the gradient "
     f"norm of the first convolution is at least {HEALTHY_RATIO} of the last one's. What vanishes does so "
     "exponentially: at 0.8 a layer, 54 layers leave 0.000006.",
-    "That residual functions are small: the mean response of a residual net's layers at the last step is lower than "
-    "its plain twin's (exact sign flips over pairs), and falls with depth (Page's test, seeds as blocks); each by at "
-    f"least {RESPONSE_MARGIN} in the mean, and contradicted if the 95 % interval over seeds lies below that. A "
-    "response is 1 at the start, whatever the network, because BN makes it so; a short protocol may leave it there.",
+    "That residual functions are small: the response of a residual net's layers at the last step (geometric mean) is "
+    "lower than its plain twin's (exact sign flips over pairs), and falls with depth (Page's test, seeds as blocks); "
+    f"each by at least {RESPONSE_MARGIN} in natural logarithms, that is 5 %, in the mean, and contradicted if the 95 % "
+    "interval over seeds lies below that. A response is 1 at the start, whatever the network, because BN makes it so; "
+    "a short protocol may leave it there.",
 )
 HEAD = "head"
+LOWEST = 1e-30  # a response that has a logarithm
 
 
 def causes(runs: pd.DataFrame, signals: pd.DataFrame) -> Iterator[Finding]:
@@ -50,7 +54,7 @@ def _healthy(rows: pd.DataFrame) -> Finding:
     """Section 4.1: with BN, forward signals have variances that are not zero and gradients have healthy norms."""
     claim, subject = "signals-healthy", "plain"
     statement, test = (
-        "vanishing signals or gradients are not why plain nets degrade",
+        "signals and gradients of plain nets do not vanish",
         "thresholds, at every recorded step",
     )
     if rows.empty:
@@ -58,11 +62,12 @@ def _healthy(rows: pd.DataFrame) -> Finding:
     deepest = rows[rows["depth"] == rows["depth"].max()]
     lowest = deepest.groupby("seed")["response_std"].min()
     moments = deepest.sort_values("layer_index").groupby(["seed", "step"])["grad_norm"]
-    ratios = (moments.first() / moments.last()).groupby("seed").min()
-    healthy = (lowest >= HEALTHY_STD) & (ratios >= HEALTHY_RATIO)
+    ratios = moments.first() / moments.last()
+    healthy = (lowest >= HEALTHY_STD) & (ratios.groupby("seed").min() >= HEALTHY_RATIO)
     evidence = (
-        f"plain-{int(deepest['depth'].iloc[0])}: lowest response {lowest.min():.3g}, lowest ratio of gradient norms "
-        f"{ratios.min():.3g}; healthy in {int(healthy.sum())} of {len(healthy)} seeds"
+        f"plain-{int(deepest['depth'].iloc[0])}: lowest response {lowest.min():.3g}, gradient norm of the first layer "
+        f"{ratios.min():.2g} to {ratios.max():.2g} times the last one's; healthy in {int(healthy.sum())} of "
+        f"{len(healthy)} seeds"
     )
     row = claim_row(claim, subject, statement, test, evidence, n=len(healthy))
     if len(healthy) == 1:
@@ -75,7 +80,12 @@ def _small(rows: pd.DataFrame) -> Iterator[Finding]:
     """Section 4.2, analysis of layer responses, figure 7."""
     last = rows[rows["step"] == rows.groupby("run_id")["step"].transform("max")]
     last = last[last["status"] == "ok"]
-    means = last.groupby(["arch", "shortcut", "depth", "seed"])["response_std"].mean().reset_index()
+    means = (
+        last.assign(response=np.log(last["response_std"].clip(lower=LOWEST)))
+        .groupby(["arch", "shortcut", "depth", "seed"])["response"]
+        .mean()
+        .reset_index()
+    )
     arms = sorted(set(means.loc[means["arch"] == "residual", "shortcut"]))
     for shortcut in arms or ["a"]:
         residual = means[(means["arch"] == "residual") & (means["shortcut"] == shortcut)]
@@ -90,9 +100,9 @@ def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) 
     pairs = plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual"))
     if pairs.empty:
         return Finding(claim_row(claim, subject, statement, test, "no signals of twins were recorded"))
-    less = (pairs["response_std_plain"] - pairs["response_std_residual"]).to_numpy(dtype=float)
+    less = (pairs["response_plain"] - pairs["response_residual"]).to_numpy(dtype=float)
     evidence = (
-        f"mean response {pairs['response_std_residual'].mean():.3f} against {pairs['response_std_plain'].mean():.3f}, "
+        f"response {_typical(pairs['response_residual'])} against {_typical(pairs['response_plain'])}, "
         f"lower in {int((less > 0).sum())} of {len(less)} pairs"
     )
     row = claim_row(claim, subject, statement, f"{test} (depth x seed), {len(less)}", evidence)
@@ -110,13 +120,13 @@ def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) 
 def _smaller_with_depth(name: str, residual: pd.DataFrame) -> Finding:
     claim, statement = "responses-fall", "a deeper residual net's layers respond less"
     test = "Page's test over depth, seeds as blocks"
-    table = residual.pivot_table(index="seed", columns="depth", values="response_std").dropna(axis=0)
+    table = residual.pivot_table(index="seed", columns="depth", values="response").dropna(axis=0)
     if table.empty or table.shape[1] < 2:
         return Finding(claim_row(claim, name, statement, test, "no signals of two depths in one seed were recorded"))
     values = table.to_numpy(dtype=float)
     interval = Interval.of(values[:, 0] - values[:, -1])
     evidence = (
-        f"mean response {values[:, 0].mean():.3f} at depth {table.columns[0]}, {values[:, -1].mean():.3f} at depth "
+        f"response {_typical(table.iloc[:, 0])} at depth {table.columns[0]}, {_typical(table.iloc[:, -1])} at depth "
         f"{table.columns[-1]}"
     )
     row = with_effect(claim_row(claim, name, statement, test, evidence), interval, RESPONSE_MARGIN)
@@ -127,3 +137,7 @@ def _smaller_with_depth(name: str, residual: pd.DataFrame) -> Finding:
         contradicted=interval.high < RESPONSE_MARGIN,
         matters=interval.mean >= RESPONSE_MARGIN,
     )
+
+
+def _typical(logarithms: pd.Series[float]) -> str:
+    return f"{math.exp(logarithms.mean()):.3f}"

@@ -38,7 +38,7 @@ def convergence(curves: pd.DataFrame, chance: float) -> list[Convergence]:
 
 
 def _of_run(run_id: str, rows: pd.DataFrame, chance: float) -> Convergence:
-    known = rows.dropna(subset=[TRAIN])
+    known = rows[rows[TRAIN].notna()]
     steps, errors = known["step"].to_numpy(dtype=float), known[TRAIN].to_numpy(dtype=float)
     below = {level: steps[errors <= level] for level in LEVELS}
     learned = np.flatnonzero(errors < CHANCE_SHARE * chance)

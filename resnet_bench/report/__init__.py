@@ -8,33 +8,63 @@ from resnet_bench.errors import Failure
 
 
 def render(folder: Path) -> list[Path]:
-    """Draw figures/, tables/ and README.md of a study from its CSV files; the same files give the same bytes.
+    """Draw figures/, tables/, report.html, README.md and claims.csv from a study's CSV files: same files, same bytes.
 
     Raises:
         UsageError: the CSV files are missing, malformed or not comparable.
         Failure: the folder cannot be written.
     """
     # pandas and matplotlib load slowly, so only a report that is really drawn pays for them.
-    from resnet_bench.report import canvas, cost_figures, cost_tables, figures, page, tables
+    from resnet_bench.report import (
+        canvas,
+        confusion_figure,
+        cost_figures,
+        figures,
+        html,
+        page,
+        signal_figures,
+        surgery_figures,
+        tables,
+    )
+    from resnet_bench.report.claims_table import claims
+    from resnet_bench.report.document import make_document
     from resnet_bench.report.load import load
+    from resnet_bench.results import CLAIMS, write_csv
 
     frames = load(folder)
+    draws = {
+        **figures.FIGURES,
+        **signal_figures.signal_figures(frames),
+        **confusion_figure.confusion_figures(frames),
+        **surgery_figures.surgery_figures(frames),
+        **cost_figures.cost_figures(frames),
+    }
     paths: list[Path] = []
-    for name, draw in {**figures.FIGURES, **cost_figures.cost_figures(frames)}.items():
-        paths += canvas.save(draw(frames), _made(folder / "figures") / name)
-    for name, table in {"errors": tables.errors(frames), **cost_tables.cost_tables(frames)}.items():
+    captions: dict[str, str] = {}
+    for name, draw in draws.items():
+        figure = draw(frames)
+        captions[name] = canvas.caption_of(figure)
+        paths += canvas.save(figure, _made(folder / "figures") / name)
+    verdicts = claims(frames)
+    document = make_document(frames, verdicts, captions)
+    for name, table in document.tables.items():
         paths.append(_write(_made(folder / "tables") / f"{name}.md", tables.to_markdown(table)))
         paths.append(_write(folder / "tables" / f"{name}.tex", tables.to_latex(table)))
-    paths.append(_write(folder / "README.md", page.page(frames)))
+    write_csv(folder / CLAIMS.file, CLAIMS, verdicts)
+    paths.append(folder / CLAIMS.file)
+    paths.append(_write(folder / "README.md", page.to_page(document)))
+    paths.append(_write(folder / "report.html", html.to_html(document, html.read_png(folder))))
     return paths
 
 
 def summarize(folder: Path) -> str:
     """The summary of a study for the terminal."""
+    from resnet_bench.report.claims_table import claims
     from resnet_bench.report.load import load
     from resnet_bench.report.summary import summary
 
-    return summary(load(folder))
+    frames = load(folder)
+    return summary(frames, claims(frames))
 
 
 def _made(folder: Path) -> Path:

@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from resnet_bench.files import write_atomically
@@ -44,7 +46,7 @@ CAPTION_SIZE = 7.5  # points
 CHARACTER = 0.56  # mean width of a character of the default font, in units of its size
 
 # Inches. Positions are set by hand: automatic layout would let the caption's length change the panels.
-LEFT, TOP, BELOW_PANELS, PANEL_HEIGHT, CAPTION_LINE = 0.62, 0.68, 0.58, 2.9, 0.15
+LEFT, TOP, BELOW_PANELS, PANEL_HEIGHT, CAPTION_LINE = 0.7, 0.68, 0.58, 2.9, 0.15
 PANEL_WIDTHS = {1: 4.8, 2: 3.0, 3: 2.5, 4: 2.2}
 # More room left of the first panel and between panels, where each has tick labels of its own, up to 200,000.
 MORE_LEFT, MORE_BETWEEN = 0.25, 0.42
@@ -58,9 +60,23 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
-            return function(*args, **kwargs)
+            made = function(*args, **kwargs)
+            if isinstance(made, Figure):
+                for text in made.findobj(Text):
+                    text.set_text(drawable(text.get_text()))
+            return made
 
     return call
+
+
+def drawable(text: str) -> str:
+    """The text with characters that the default font lacks written as their codes: the name of a study may be any."""
+    return "".join(c if ord(c) in _glyphs() or c == "\n" else f"U+{ord(c):04X}" for c in text)
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def panels(
@@ -103,11 +119,17 @@ TICKS = {(1, 2, 3, 5, 7): 5, (1, 2, 3, 5): 12, (1, 2, 5): 200, (1,): math.inf}
 
 
 def log_axis(
-    axes: Axes, which: Literal["x", "y"], values: Sequence[float], ticks: Sequence[float] = (), margin: float = 0.08
+    axes: Axes,
+    which: Literal["x", "y"],
+    values: Sequence[float],
+    ticks: Sequence[float] = (),
+    margin: float = 0.08,
+    short: bool = False,
 ) -> None:
     """Make the x or y axis logarithmic, with ticks at round numbers or at `ticks`.
 
-    It shows the positive `values`, with a margin on both sides in units of their length on the axis.
+    It shows the positive `values`, with a margin on both sides in units of their length on the axis. `short` writes
+    10,000 as 1e4.
     """
     low, high = min(values), max(values)
     pad = max((high / low) ** margin, math.sqrt(3 * low / high))  # a factor of 3 in all has two ticks
@@ -116,8 +138,15 @@ def log_axis(
     axes.set(**{f"{which}scale": "log", f"{which}lim": (low / pad, high * pad)})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value) if short else f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def _short(value: float) -> str:
+    if 0.001 <= value < 10_000:
+        return f"{value:,.10g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def say(axes: Axes, message: str) -> None:

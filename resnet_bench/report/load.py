@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +15,24 @@ from resnet_bench.config import TWINS, Arm
 from resnet_bench.errors import UsageError
 from resnet_bench.results import (
     COMPLEXITY,
+    CONFUSION,
+    CONSTRUCTION,
+    CONTINUATION,
     CURVES,
+    LESIONS,
     PLAN,
     RUNS,
+    SIGNALS,
     THROUGHPUT,
     ComplexityRow,
+    ConfusionRow,
+    ConstructionRow,
+    ContinuationRow,
     CurveRow,
+    LesionRow,
     PlanRow,
     RunRow,
+    SignalRow,
     Table,
     ThroughputRow,
     read_csv,
@@ -30,6 +41,8 @@ from resnet_bench.results import (
 # What all runs of a table share; a difference in one of them makes errors incomparable.
 SHARED = {"protocol": "protocols", "dataset": "datasets", "dataset_digest": "data", "precision": "precisions",
           "compile": "modes"}  # fmt: skip
+# Tables that a study may lack, in the order of StudyFrames.
+OPTIONAL = (COMPLEXITY, THROUGHPUT, SIGNALS, CONFUSION, CONSTRUCTION, CONTINUATION, LESIONS)
 ARM_ORDER: tuple[Arm, ...] = (("plain", "none"), ("residual", "a"), ("residual", "b"), ("residual", "c"))
 TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 
@@ -38,7 +51,8 @@ TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 class StudyFrames:
     """A study as data frames with the columns of its tables in `results`, checked to be comparable.
 
-    `complexity` and `throughput` have no rows while `make cost` has not measured them.
+    `complexity` and `throughput` have no rows while `make cost` has not measured them, `signals` and `confusion` none
+    if the runs recorded none, the last three none without surgery.
     """
 
     name: str
@@ -47,6 +61,11 @@ class StudyFrames:
     curves: pd.DataFrame
     complexity: pd.DataFrame
     throughput: pd.DataFrame
+    signals: pd.DataFrame
+    confusion: pd.DataFrame
+    construction: pd.DataFrame
+    continuation: pd.DataFrame
+    lesions: pd.DataFrame
 
     @property
     def dataset(self) -> str:
@@ -104,7 +123,7 @@ class StudyFrames:
         """(arch, shortcut) of every planned or recorded run, plain first; the twins of the paper if there is none."""
         return arms_in(self.plan, self.runs) or list(TWINS)
 
-    @property
+    @functools.cached_property
     def depths(self) -> list[int]:
         """Every planned or recorded depth, ascending."""
         return sorted({int(d) for frame in (self.plan, self.runs) for d in frame["depth"]})
@@ -138,11 +157,12 @@ def load(folder: Path) -> StudyFrames:
     """
     runs = read_csv(folder / RUNS.file, RUNS)
     curves = read_csv(folder / CURVES.file, CURVES)
-    plan, complexity, throughput = (_read_optional(folder, table) for table in (PLAN, COMPLEXITY, THROUGHPUT))
-    return from_rows(folder.resolve().name, plan, runs, curves, complexity or (), throughput or (), where=f"{folder}/")
+    plan = _read_optional(folder, PLAN)
+    others = {table.file.removesuffix(".csv"): _read_optional(folder, table) or () for table in OPTIONAL}
+    return from_rows(folder.resolve().name, plan, runs, curves, **others, where=f"{folder}/")
 
 
-def _read_optional(folder: Path, table: Table) -> list[Any] | None:
+def _read_optional(folder: Path, table: Table) -> Any:
     return read_csv(folder / table.file, table) if (folder / table.file).exists() else None
 
 
@@ -153,11 +173,17 @@ def from_rows(
     curves: Sequence[CurveRow],
     complexity: Sequence[ComplexityRow] = (),
     throughput: Sequence[ThroughputRow] = (),
+    signals: Sequence[SignalRow] = (),
+    confusion: Sequence[ConfusionRow] = (),
+    construction: Sequence[ConstructionRow] = (),
+    continuation: Sequence[ContinuationRow] = (),
+    lesions: Sequence[LesionRow] = (),
     where: str = "",
 ) -> StudyFrames:
     """The frames of a study from its rows, checked; `where` is the prefix of file names in messages."""
     planned: Sequence[Any] = runs if plan is None else plan
-    tables = ((PLAN, planned), (RUNS, runs), (CURVES, curves), (COMPLEXITY, complexity), (THROUGHPUT, throughput))
+    others = (complexity, throughput, signals, confusion, construction, continuation, lesions)
+    tables = ((PLAN, planned), (RUNS, runs), (CURVES, curves), *zip(OPTIONAL, others, strict=True))
     frames = StudyFrames(name, *(_frame(table, rows) for table, rows in tables))
     _check_comparable(frames, where)
     _check_arms(frames, where)
@@ -212,13 +238,19 @@ def _check_twice(frames: StudyFrames, where: str) -> None:
 
 def _check_curves(frames: StudyFrames, where: str) -> None:
     known = set(frames.plan["run_id"]) | set(frames.runs["run_id"])
-    unknown = sorted(set(frames.curves["run_id"]) - known)
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise UsageError(
-            f"{where}{CURVES.file}: run {unknown[0]!r}{more} is in neither {PLAN.file} nor {RUNS.file}; "
-            "collect the study again"
-        )
+    for table, frame in (
+        (CURVES, frames.curves),
+        (SIGNALS, frames.signals),
+        (CONFUSION, frames.confusion),
+        (LESIONS, frames.lesions),
+    ):
+        unknown = sorted(set(frame["run_id"]) - known)
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise UsageError(
+                f"{where}{table.file}: run {unknown[0]!r}{more} is in neither {PLAN.file} nor {RUNS.file}; "
+                "collect the study again"
+            )
 
 
 def _check_cost(frames: StudyFrames, where: str) -> None:

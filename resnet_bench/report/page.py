@@ -1,82 +1,35 @@
-"""The README.md of a study's folder: summary, figures, tables, cost, provenance."""
+"""The README.md of a study's folder: Document -> Markdown, for reading where results/ is shown on a web forge."""
 
 from __future__ import annotations
 
-from resnet_bench.report import tables, wording
-from resnet_bench.report.cost_figures import cost_figures
-from resnet_bench.report.cost_tables import cost_tables
-from resnet_bench.report.load import StudyFrames
-from resnet_bench.report.summary import summary
-from resnet_bench.results import COMPLEXITY, CURVES, RUNS, THROUGHPUT
-
-PICTURES = {
-    "curves": "Error during training",
-    "degradation": "Plain nets: training and test error of a shallow and a deep one",
-    "depth": "Final error against depth",
-}
-COST_PICTURES = {
-    "cost": "Final test error against what training cost",
-    "throughput": "Images per second against depth",
-    "utilisation": "Achieved FLOP/s in percent of the measured peak",
-}
+from resnet_bench.report.document import Document, Section
+from resnet_bench.report.tables import markdown, to_markdown
 
 
-def page(frames: StudyFrames) -> str:
+def to_page(document: Document) -> str:
     """The page as Markdown."""
+    sources = document.sources
     parts = [
-        f"# Study {tables.markdown(frames.name)}\n",
-        f"```text\n{summary(frames)}\n```\n",
-        "## Figures\n",
-        *(_picture(name, title) for name, title in PICTURES.items()),
-        "## Table\n",
-        tables.to_markdown(tables.errors(frames)),
-        "## Cost\n",
-        *_cost(frames),
-        "## Provenance\n",
-        *_provenance(frames),
+        f"# Study {markdown(document.name)}\n",
+        f"**{markdown(document.verdict)}**\n",
+        *(f"- {markdown(fact)}" for fact in document.facts),
         "",
-        f"Made from {_sources(frames)} by `make report STUDY={frames.name}`; do not edit by hand. "
-        "The figures are also there as SVG, the tables as LaTeX.",
+        to_markdown(document.claims_table),
+        "<details><summary>How it is judged</summary>\n",
+        *(f"- {markdown(rule)}" for rule in document.rules),
+        "\n</details>\n",
+        *(line for section in document.sections for line in _section(section)),
+        f"Made from {', '.join(sources[:-1])} and {sources[-1]} by `make report STUDY={document.name}`; do not edit by "
+        "hand. The figures are also there as SVG, the tables as LaTeX, and all of it as one file, report.html.",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _picture(name: str, title: str) -> str:
-    return f"![{title}](figures/{name}.png)\n"
-
-
-def _cost(frames: StudyFrames) -> list[str]:
-    parts = [_picture(name, COST_PICTURES[name]) for name in cost_figures(frames)]
-    if frames.throughput.empty:
-        parts.append(f"Throughput was not measured; `make cost STUDY={frames.name}` does it.\n")
-    return parts + [tables.to_markdown(table) for table in cost_tables(frames).values()]
-
-
-def _sources(frames: StudyFrames) -> str:
-    """`runs.csv and curves.csv`, with those of the tables of cost that have rows."""
-    cost = {COMPLEXITY.file: frames.complexity, THROUGHPUT.file: frames.throughput}
-    files = [RUNS.file, CURVES.file, *(file for file, rows in cost.items() if len(rows))]
-    return f"{', '.join(files[:-1])} and {files[-1]}"
-
-
-def _provenance(frames: StudyFrames) -> list[str]:
-    if frames.runs.empty:
-        return ["No run has finished."]
-    facts = {
-        "dataset": frames.dataset,
-        "dataset digest (SHA-256)": frames.dataset_digest,
-        "protocol": wording.protocol(frames),
-        "precision": frames.precision,
-        "mode": frames.mode,
-        "device": wording.devices(frames),
-        "CPU threads": ", ".join(frames.unique("threads")),
-        "torch": ", ".join(frames.unique("torch_version")) or "unknown",
-        "commit": _commits(frames),
-    }
-    lines = [f"- {name}: {tables.markdown(value)}" for name, value in facts.items()]
-    return lines + [f"- {tables.markdown(sentence)}" for sentence in wording.excluded(frames)]
-
-
-def _commits(frames: StudyFrames) -> str:
-    commits = ", ".join(frames.unique("git_commit")) or "unknown"
-    return commits + (" (with uncommitted changes)" if "True" in frames.unique("git_dirty") else "")
+def _section(section: Section) -> list[str]:
+    if not (section.sentences or section.pictures or section.tables):
+        return []
+    lines = [f"## {section.title}\n"]
+    if section.sentences:
+        lines += [*(f"- {markdown(sentence)}" for sentence in section.sentences), ""]
+    lines += [f"![{markdown(picture.title)}](figures/{picture.name}.png)\n" for picture in section.pictures]
+    return lines + [to_markdown(table) for table in section.tables.values()]

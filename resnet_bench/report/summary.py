@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from resnet_bench.analysis.claims import MARGIN
+from resnet_bench.analysis.findings import UNDECIDED
 from resnet_bench.config import Arm
 from resnet_bench.report import wording
 from resnet_bench.report.load import StudyFrames, select
+from resnet_bench.results import ClaimRow
 
 WIDTH = 100  # characters
-THRESHOLD = 0.5  # points of clean training error
 TRAIN, TEST = "final_train_clean_top1_err", "final_test_top1_err"
 MEANING = (
     "Degradation = higher training error with more depth. It shows on the images trained on, so it is not overfitting."
@@ -32,31 +35,28 @@ class Comparison:
         """Points of training error by which the deep net is worse, per seed."""
         return self.pairs["train_deep"] - self.pairs["train_shallow"]
 
-    @property
-    def verdict(self) -> str:
-        """Degraded, not degraded or unclear, by the rule of `summary`."""
-        if (self.rises > THRESHOLD).all():
-            return "degraded"
-        return "not degraded" if self.rises.mean() <= THRESHOLD else "unclear"
 
-
-def summary(frames: StudyFrames) -> str:
-    """What was trained on what, and which arm degraded by how much.
-
-    Rule: of each arm the shallowest and the deepest finished depth are compared, paired by seed. The arm degraded if
-    every pair's training error (last step, eval mode, not augmented) rises by more than 0.5 points, it did not if
-    the mean rise is at most 0.5 points, and else it is unclear. One pair is reported as no more than that.
-    """
-    finished, planned = len(frames.finished), len(frames.plan)
-    paragraphs = [f"Study {frames.name}: {finished} of {wording.count(planned, 'planned run')} finished."]
-    if len(frames.runs):
-        paragraphs.append(wording.conditions(frames))
-    if finished:
-        paragraphs += [line for arm in frames.arms for line in _arm_lines(frames, arm)] + [MEANING]
-    else:
-        paragraphs.append("No run has finished, so there is nothing to compare yet.")
+def summary(frames: StudyFrames, claims: Sequence[ClaimRow]) -> str:
+    """The facts, the verdict on every claim, and what is missing, as lines for the terminal."""
+    paragraphs = facts(frames)
+    if len(frames.finished):
+        paragraphs += ["The paper's claims, by rules fixed before the runs:", *map(_claim_line, claims)]
     paragraphs += wording.excluded(frames)
     return "\n".join(line for paragraph in paragraphs for line in _wrap(paragraph))
+
+
+def facts(frames: StudyFrames) -> list[str]:
+    """What was trained on what, and how the errors changed with depth.
+
+    Of each arm the shallowest and the deepest finished depth are compared, paired by seed.
+    """
+    finished, planned = len(frames.finished), len(frames.plan)
+    sentences = [f"Study {frames.name}: {finished} of {wording.count(planned, 'planned run')} finished."]
+    if len(frames.runs):
+        sentences.append(wording.conditions(frames))
+    if not finished:
+        return [*sentences, "No run has finished, so there is nothing to compare yet."]
+    return [*sentences, *(_arm_line(frames, arm) for arm in frames.arms), MEANING]
 
 
 def _wrap(paragraph: str) -> list[str]:
@@ -79,23 +79,23 @@ def compare(frames: StudyFrames, arm: Arm) -> Comparison | None:
     return Comparison(depths[0], depths[-1], shallow.join(deep, how="inner"))
 
 
-def _arm_lines(frames: StudyFrames, arm: Arm) -> list[str]:
+def _arm_line(frames: StudyFrames, arm: Arm) -> str:
     name, found = wording.arm_name(arm), compare(frames, arm)
     if found is None:
         depths = sorted({int(depth) for depth in select(frames.finished, arm)["depth"]})
         which = f"only depth {depths[0]} has finished" if depths else "no run has finished"
-        return [f"{name}: {which}; the comparison needs two depths."]
+        return f"{name}: {which}; the comparison needs two depths."
     between = f"from depth {found.shallow} to {found.deep}"
     if found.pairs.empty:
-        return [f"{name}: {between}: no seed has finished at both depths, so they are not compared."]
+        return f"{name}: {between}: no seed has finished at both depths, so they are not compared."
     train = _change(found.pairs["train_shallow"].mean(), found.pairs["train_deep"].mean())
     points = f"{_points(found.rises.mean())}{_in_seeds(found)}"
-    lines = [f"{name}: {between} the training error {train} ({points}): {_judgement(found)}."]
+    line = f"{name}: {between} the training error {train} ({points})"
     tests = found.pairs[["test_shallow", "test_deep"]].dropna()
     if len(tests):
         shallow, deep = tests["test_shallow"].mean(), tests["test_deep"].mean()
-        lines.append(f"  Its test error {_change(shallow, deep)} ({_points(deep - shallow)}).")
-    return lines
+        line += f"; the test error {_change(shallow, deep)} ({_points(deep - shallow)})"
+    return line + "."
 
 
 def _change(before: float, after: float) -> str:
@@ -110,10 +110,15 @@ def _points(difference: float) -> str:
 
 def _in_seeds(found: Comparison) -> str:
     """How many seeds agree, where the rise is what matters."""
-    number = int((found.rises > THRESHOLD).sum())
-    many = number and len(found.pairs) > 1
-    return f", in {number} of {len(found.pairs)} seeds" if many else ""
+    number = int((found.rises > MARGIN).sum())
+    if len(found.pairs) == 1:
+        return ", one seed"
+    return f", in {number} of {len(found.pairs)} seeds" if number else ""
 
 
-def _judgement(found: Comparison) -> str:
-    return "one seed, so no judgement" if len(found.pairs) == 1 else found.verdict
+def _claim_line(row: ClaimRow) -> str:
+    """`  supported: the training error of plain nets rises with depth (plain; p = 0.003)`."""
+    last = row.evidence.rpartition("; ")[2]
+    needed = last if row.verdict == UNDECIDED and last.endswith(("would decide", "no judgement")) else ""
+    facts = [row.subject, *([f"p = {row.p_holm:.2g}"] if row.p_holm is not None else []), *([needed] if needed else [])]
+    return f"  {row.verdict}: {row.statement} ({'; '.join(facts)})"

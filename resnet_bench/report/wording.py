@@ -50,6 +50,22 @@ def protocol(frames: StudyFrames) -> str:
     return frames.protocol + ("" if frames.is_paper_protocol else " (reduced, not the paper's 64k steps)")
 
 
+# Section 4.2 of the paper.
+PAPER = {"steps": 64_000, "batch_size": 128, "lr": 0.1}
+NAMES = {"steps": "steps", "batch_size": "images in a batch", "lr": "as the first learning rate"}
+
+
+def deviations(frames: StudyFrames) -> str:
+    """What these runs do otherwise than the paper, from runs.csv; what all runs of the package do is in its README."""
+    found = [] if frames.dataset == "cifar10" else [f"images {frames.dataset} instead of CIFAR-10"]
+    for column, theirs in PAPER.items():
+        planned = frames.finished if column == "steps" else frames.runs  # a diverged run has fewer steps
+        ours = sorted(set(planned[column]) - {theirs})
+        found += [f"{', '.join(f'{value:,}' for value in ours)} {NAMES[column]} instead of {theirs:,}"] if ours else []
+    readme = "the choices where the paper leaves one are in the package's README, section Deviations"
+    return "; ".join([*found, readme])
+
+
 def num_seeds(frames: StudyFrames) -> str:
     """`n = 5 seeds`, or `n = 1 to 5 seeds` where cells differ."""
     counts = sorted({len(cell) for arm in frames.arms for d in frames.depths if len(cell := _cell(frames, arm, d))})

@@ -1,0 +1,80 @@
+"""The verdicts as a table and as a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from resnet_bench.analysis.claims import judge
+from resnet_bench.analysis.findings import SUPPORTED, UNDECIDED
+from resnet_bench.report.load import StudyFrames
+from resnet_bench.report.tables import TextTable
+from resnet_bench.results import ClaimRow
+
+# Which figure shows what a claim is about.
+FIGURE_OF = {
+    "plain-degrades": "depth", "residual-holds": "depth", "gap-grows": "depth", "twins": "curves",
+    "signals-healthy": "gradients", "responses": "responses", "solution-exists": "continuation", "lesions": "lesions",
+}  # fmt: skip
+SHORT = {
+    "plain-degrades-train": "plain nets degrade on the training images",
+    "residual-holds-train": "residual nets do not",
+    "gap-grows-train": "the gap between twins grows with depth",
+}
+
+
+def claims(frames: StudyFrames) -> list[ClaimRow]:
+    """The verdict on every claim."""
+    return judge(frames.runs, frames.signals, frames.construction, frames.lesions)
+
+
+def figure_of(row: ClaimRow) -> str:
+    """The name of the figure that shows it; "" if none does."""
+    return next((figure for prefix, figure in FIGURE_OF.items() if row.claim.startswith(prefix)), "")
+
+
+def verdict_sentence(rows: Sequence[ClaimRow]) -> str:
+    """The study's answer in a sentence: for option A, or the first shortcut option that the study has."""
+    chosen: dict[str, ClaimRow] = {}
+    for row in rows:
+        if row.claim in SHORT:
+            chosen.setdefault(row.claim, row)
+    parts = [f"{SHORT[claim]}: {chosen[claim].verdict}" for claim in SHORT if claim in chosen]
+    text = "; ".join(parts) or "nothing can be said yet"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def claims_table(rows: Sequence[ClaimRow], name: str) -> TextTable:
+    """A row for each claim."""
+    header = ["claim", "networks", "verdict", "effect", "95 % interval", "n", "p", "p (Holm)", "evidence"]
+    cells = [
+        [
+            row.statement, row.subject, row.verdict, _points(row.effect), _interval(row), str(row.n), _p(row.p),
+            _p(row.p_holm), f"{row.test}: {row.evidence}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    notes = [
+        "effect and interval: deepest minus shallowest, or plain minus residual twin, in points of error; of "
+        "responses, plain minus residual and shallowest minus deepest, in natural logarithms."
+    ]
+    if any(row.verdict not in (SUPPORTED, UNDECIDED) for row in rows):
+        notes.append("contradicted: the data speak against it; not measured: there is nothing to judge by.")
+    notes.append(f"Made from runs.csv of study {name}; stored in claims.csv.")
+    return TextTable(f"What the runs of study {name} say of the paper's claims", header, cells, notes)
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def _interval(row: ClaimRow) -> str:
+    if row.low is None or row.high is None or math.isnan(row.low):
+        return "-"
+    return f"{_points(row.low)} to {_points(row.high)}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}" if value > 0 else "0"

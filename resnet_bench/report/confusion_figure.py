@@ -1,0 +1,112 @@
+"""Which classes are taken for which: the confusion matrix of the deepest plain net beside its residual twin's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from resnet_bench.config import display_name
+from resnet_bench.report import wording
+from resnet_bench.report.canvas import CAPTION_SIZE, panels, styled
+from resnet_bench.report.load import StudyFrames, arms_in, select
+from resnet_bench.report.tables import TextTable
+
+MAX_NAMED = 20  # classes whose names fit beside a panel
+MAX_WRITTEN = 12  # classes whose shares fit into the cells
+
+
+def confusion_figures(frames: StudyFrames) -> dict[str, Callable[[StudyFrames], Figure]]:
+    """By name, the figures that the study has counts for."""
+    return {"confusion": draw_confusion} if len(confusions(frames)) else {}
+
+
+def confusions(frames: StudyFrames) -> pd.DataFrame:
+    """confusion.csv of finished runs, with arch, depth, shortcut and seed."""
+    what = frames.finished[["run_id", "arch", "depth", "shortcut", "seed"]]
+    return frames.confusion.merge(what, on="run_id", how="inner")
+
+
+def classes_of(rows: pd.DataFrame) -> list[str]:
+    """The classes in their order: every class stands in the file as its own prediction."""
+    own = rows[rows["true_class"] == rows["predicted_class"]]
+    return list(dict.fromkeys(own["true_class"]))
+
+
+def matrix(rows: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """Shares in percent of the true class's test images, summed over the rows' runs: [true, predicted]."""
+    counts = rows.pivot_table(index="true_class", columns="predicted_class", values="images", aggfunc="sum")
+    counts = counts.reindex(index=classes, columns=classes).fillna(0.0)
+    totals = counts.sum(axis=1).to_numpy(dtype=float)
+    return np.asarray(100 * counts.to_numpy(dtype=float) / np.maximum(totals, 1)[:, None])
+
+
+def drawn_depth(rows: pd.DataFrame) -> int:
+    """56 as in the paper's figure 1, or else the deepest depth at which all arms have finished."""
+    by_arm = [set(select(rows, arm)["depth"]) for arm in arms_in(rows)]
+    common = set.intersection(*by_arm) or set(rows["depth"])
+    return 56 if 56 in common else int(max(common))
+
+
+@styled
+def draw_confusion(frames: StudyFrames) -> Figure:
+    """A panel for each arm at one depth: share of each true class (rows) that is taken for each class (columns)."""
+    rows = confusions(frames)
+    classes, depth = classes_of(rows), drawn_depth(rows)
+    arms = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))][:2]
+    longest = max(classes, key=len) if len(classes) <= MAX_NAMED else ""
+    head = (
+        f"Which classes are taken for which, at depth {depth}: percent of the test images of a class (row) that the "
+        "net calls by each class (column), at the last step, over all seeds."
+    )
+    caption = " ".join([head, wording.conditions(frames)]) + f" Made from confusion.csv of study {frames.name}."
+    figure, all_axes = panels([display_name(a[0], depth, a[1]) for a in arms], caption, longest, ylabel="true class")
+    for axes, arm in zip(all_axes, arms, strict=True):
+        _draw_matrix(axes, matrix(select(rows, arm, depth), classes), classes, names=axes is all_axes[0])
+    return figure
+
+
+def _draw_matrix(axes: Axes, shares: np.ndarray, classes: list[str], *, names: bool) -> None:
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    axes.grid(False)
+    axes.set_xlabel("predicted class")
+    if len(classes) <= MAX_NAMED:
+        places = range(len(classes))
+        axes.set_xticks(places, classes, rotation=90, fontsize=CAPTION_SIZE)
+        if names:  # the panels share this axis
+            axes.set_yticks(places, classes, fontsize=CAPTION_SIZE)
+    if len(classes) <= MAX_WRITTEN:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.5:
+                color = "white" if share > 55 else "#1b1b1b"
+                axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=6.5, color=color)
+
+
+def class_table(frames: StudyFrames) -> TextTable:
+    """Recall and precision of each class at that depth, plain beside residual."""
+    rows = confusions(frames)
+    classes, depth = classes_of(rows), drawn_depth(rows)
+    arms = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))]
+    header, columns = ["class"], []
+    for arm in arms:
+        name = display_name(arm[0], depth, arm[1])
+        header += [f"{name} recall %", f"{name} precision %"]
+        counts = select(rows, arm, depth).pivot_table(
+            index="true_class", columns="predicted_class", values="images", aggfunc="sum"
+        )
+        table = counts.reindex(index=classes, columns=classes).fillna(0.0).to_numpy(dtype=float)
+        columns += [_shares(table.diagonal(), table.sum(axis=1)), _shares(table.diagonal(), table.sum(axis=0))]
+    cells = [[name, *(column[index] for column in columns)] for index, name in enumerate(classes)]
+    notes = [
+        "recall: share of the class's test images that the net calls by its name; precision: share of the images "
+        "that it calls so that are of that class; over all seeds, at the last step. - means that it calls no image so.",
+        f"Made from confusion.csv of study {frames.name}.",
+    ]
+    return TextTable(f"Recall and precision by class at depth {depth}, study {frames.name}", header, cells, notes)
+
+
+def _shares(hits: np.ndarray, totals: np.ndarray) -> list[str]:
+    return [f"{100 * hit / total:.1f}" if total else "-" for hit, total in zip(hits, totals, strict=True)]

@@ -1,0 +1,243 @@
+"""Verdicts: each rule on runs made by hand, and how often they are right on simulated studies."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from resnet_bench.analysis import claims
+from resnet_bench.analysis.claims import complete, judge
+from resnet_bench.results import CONSTRUCTION, LESIONS, SIGNALS, ClaimRow, Table
+from tests import studies
+
+CAUSES = ("signals-healthy", "responses-small", "responses-fall", "solution-exists", "lesions")
+DEPTHS, SEEDS = (20, 32, 44, 56, 110), (0, 1, 2)
+Error = Callable[[int, int], float]  # (depth, seed) -> percent
+
+
+def study(
+    plain: Error, residual: Error, depths: tuple[int, ...] = DEPTHS, seeds: tuple[int, ...] = SEEDS
+) -> pd.DataFrame:
+    rows = [
+        {
+            "arch": arch, "shortcut": shortcut, "depth": depth, "seed": seed, "status": "ok", "num_classes": 10,
+            "final_train_clean_top1_err": error(depth, seed), "final_test_top1_err": error(depth, seed) + 5,
+            "params": depth, "macs": 2 * depth, "init_digest": f"i{depth}{seed}", "batches_digest": f"b{seed}",
+        }
+        for arch, shortcut, error in (("plain", "none", plain), ("residual", "a", residual))
+        for depth in depths
+        for seed in seeds
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def degrading(depth: int, seed: int) -> float:
+    return 5 + depth / 4 + 0.3 * seed
+
+
+def improving(depth: int, seed: int) -> float:
+    return 5 - depth / 100 + 0.01 * seed * math.sqrt(depth)
+
+
+def verdicts(runs: pd.DataFrame) -> dict[str, str]:
+    """Of the claims about errors; those about signals are not measured here."""
+    found = judge(runs)
+    assert {row.verdict for row in found if row.claim in CAUSES} == {"not measured"}
+    return {row.claim: row.verdict for row in found if row.claim not in CAUSES}
+
+
+def row(runs: pd.DataFrame, claim: str) -> ClaimRow:
+    (found,) = [row for row in judge(runs) if row.claim == claim]
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- the rules
+
+
+def test_the_whole_phenomenon_is_supported() -> None:
+    found = verdicts(study(degrading, improving))
+    assert set(found.values()) == {"supported"}
+    assert list(found) == [
+        "plain-degrades-train", "plain-degrades-test", "residual-holds-train", "residual-holds-test",
+        "gap-grows-train", "gap-grows-test", "twins", "fair",
+    ]  # fmt: skip
+
+
+def test_the_opposite_is_contradicted() -> None:
+    found = verdicts(study(improving, degrading))
+    assert {name: verdict for name, verdict in found.items() if name != "fair"} == dict.fromkeys(
+        [name for name in found if name != "fair"], "contradicted"
+    )
+
+
+def test_numbers_of_a_row_by_hand() -> None:
+    found = row(study(degrading, improving), "plain-degrades-train")
+    assert found.effect == pytest.approx(22.5) and found.n == 3 and found.margin == 0.5
+    assert found.p == pytest.approx(120**-3) and found.p_holm == pytest.approx(7 * 120**-3, rel=1e-3)
+    assert found.test == "Page's test over depths 20, 32, 44, 56, 110, seeds as blocks"
+    assert found.evidence.startswith("training error 10.30 % at depth 20, 32.80 % at depth 110 (+22.50 points")
+
+
+def test_one_seed_gives_differences_and_no_judgement() -> None:
+    found = judge(study(degrading, improving, seeds=(0,)))
+    judged = [row for row in found if row.claim not in (*CAUSES, "fair")]
+    assert all(row.verdict == "undecided" and row.p is None for row in judged)
+    assert all(row.evidence.endswith("one seed, so no judgement") for row in judged)
+    assert found[0].effect == pytest.approx(22.5)
+
+
+def test_too_few_seeds_are_undecided_and_it_says_how_many_would_do() -> None:
+    found = row(study(degrading, improving, depths=(20, 56), seeds=(0, 1)), "plain-degrades-train")
+    assert found.verdict == "undecided" and found.p == 0.25
+    assert found.evidence.endswith("; about 8 seeds like these would decide")  # 1 / 2**8 < 0.05 / 7
+
+
+def test_nothing_finished_is_not_measured() -> None:
+    found = verdicts(study(degrading, improving).iloc[:0])
+    assert found == {"plain-degrades-train": "not measured", "plain-degrades-test": "not measured"}
+    one_depth = verdicts(study(degrading, improving, depths=(20,)))
+    assert one_depth["plain-degrades-train"] == one_depth["residual-holds-test"] == "not measured"
+    assert one_depth["twins"] == "undecided" and one_depth["fair"] == "supported"  # three pairs tell little
+
+
+def test_a_diverged_run_counts_as_an_error_at_chance() -> None:
+    runs = study(degrading, improving)
+    deep = (runs["arch"] == "plain") & (runs["depth"] == 110)
+    runs.loc[deep, ["final_train_clean_top1_err", "final_test_top1_err"]] = math.nan
+    runs.loc[deep, "status"] = "diverged"
+    found = row(runs, "plain-degrades-train")
+    assert found.verdict == "supported" and "90.00 % at depth 110" in found.evidence
+    assert row(runs, "fair").n == 12  # a run that diverged has seen fewer batches
+
+
+def test_missing_runs_are_left_out_with_what_lacks_most() -> None:
+    runs = study(degrading, improving)
+    runs = runs[~((runs["arch"] == "plain") & (runs["seed"] == 2) & (runs["depth"] >= 56))]
+    table = complete(runs, ("plain", "none"), claims.TRAIN)
+    assert list(table.index) == [0, 1] and list(table.columns) == list(DEPTHS)
+    runs = runs[~((runs["arch"] == "plain") & (runs["depth"] == 110))]
+    assert list(complete(runs, ("plain", "none"), claims.TRAIN).columns) == [20, 32, 44]  # with 3 seeds
+
+
+def test_unequal_twins_are_named() -> None:
+    runs = study(degrading, improving)
+    runs.loc[(runs["arch"] == "plain") & (runs["depth"] == 44) & (runs["seed"] == 1), "init_digest"] = "other"
+    found = row(runs, "fair")
+    assert found.verdict == "contradicted" and found.evidence == "different: plain-44 seed 1: init_digest"
+
+
+def test_a_residual_arm_that_rises_is_said_as_such() -> None:
+    """A reduced study may leave deep residual nets undertrained: that is a result."""
+    found = row(study(degrading, lambda depth, seed: 5 + depth / 20 + 0.1 * seed), "residual-holds-train")
+    assert found.verdict == "contradicted" and found.effect == pytest.approx(4.5)
+
+
+def test_zero_errors_everywhere_hold() -> None:
+    found = row(study(degrading, lambda depth, seed: 0.0), "residual-holds-train")
+    assert found.verdict == "supported" and (found.low, found.high) == (0, 0)
+
+
+# ---------------------------------------------------------------------------------------------- causes, operations
+
+
+def verdicts_of(study: studies.Rows) -> dict[str, ClaimRow]:
+    frames = study.frames()
+    return {row.claim: row for row in judge(frames.runs, frames.signals, frames.construction, frames.lesions)}
+
+
+def change(study: studies.Rows, table: Table, change_row: Callable[[Any], dict[str, Any]]) -> studies.Rows:
+    study.others[table] = [replace(row, **change_row(row)) for row in study.others[table]]
+    return study
+
+
+def test_causes_and_operations_are_supported_where_the_numbers_say_so() -> None:
+    found = verdicts_of(studies.insides())
+    assert {found[claim].verdict for claim in CAUSES} == {"supported"}
+    assert found["signals-healthy"].evidence.startswith("plain-110: lowest response")
+    assert found["solution-exists"].effect == pytest.approx(50, abs=1) and found["solution-exists"].n == 5
+    assert found["responses-small"].n == 25 and found["responses-fall"].n == 5
+
+
+def test_one_layer_that_is_silent_in_every_seed_is_not_healthy() -> None:
+    def silent(row: Any) -> dict[str, Any]:
+        return {"response_std": 0.009} if row.layer_index == 50 and row.step == 220 else {}
+
+    assert verdicts_of(change(studies.insides(), SIGNALS, silent))["signals-healthy"].verdict == "contradicted"
+    alone = change(studies.insides(), SIGNALS, lambda row: silent(row) if row.run_id.endswith("s0") else {})
+    found = verdicts_of(alone)["signals-healthy"]
+    assert found.verdict == "undecided" and found.evidence.endswith("healthy in 4 of 5 seeds")
+
+
+def test_gradients_that_vanish_are_not_healthy() -> None:
+    vanishing = change(studies.insides(), SIGNALS, lambda row: {"grad_norm": 0.8 ** (110 - row.layer_index)})
+    assert verdicts_of(vanishing)["signals-healthy"].verdict == "contradicted"
+
+
+def test_responses_that_differ_by_less_than_matters_are_no_support() -> None:
+    """BN sets all responses to 1 at the start; where training has not moved them, nothing is seen."""
+    still = change(
+        studies.insides(), SIGNALS, lambda row: {"response_std": 1.0 if row.run_id.startswith("plain") else 0.999}
+    )
+    found = verdicts_of(still)
+    assert found["responses-small"].verdict == found["responses-fall"].verdict == "contradicted"
+    assert found["responses-small"].p is not None and found["responses-small"].p < 1e-6
+
+
+def test_a_construction_that_is_not_the_same_net_is_no_solution() -> None:
+    wrong = change(studies.insides(), CONSTRUCTION, lambda row: {"max_logit_difference": 0.1})
+    assert verdicts_of(wrong)["solution-exists"].verdict == "contradicted"
+    found = change(studies.insides(), CONSTRUCTION, lambda row: {"scratch_train_clean_top1_err": 0.2})
+    assert verdicts_of(found)["solution-exists"].verdict == "contradicted"  # from scratch it is found as well
+
+
+def test_lesions_that_plain_nets_bear_better_contradict() -> None:
+    swapped = change(
+        studies.insides(), LESIONS, lambda row: {"lesioned_top1_err": 3.0 if "plain" in row.run_id else 40.0}
+    )
+    assert verdicts_of(swapped)["lesions"].verdict == "contradicted"
+
+
+def test_operations_on_two_pairs_of_depths_are_judged_by_one() -> None:
+    both = studies.with_surgery(studies.insides(), 20, 110)
+    found = verdicts_of(both)["solution-exists"]
+    assert found.n == 5 and found.evidence.startswith("plain-20 deepened to 110")
+
+
+# ---------------------------------------------------------------------------------------------- simulated studies
+
+
+def simulated(luck: np.random.Generator, slope: float, seed_spread: float = 1.0) -> dict[str, str]:
+    """Plain nets whose error rises by `slope` points from 20 to 110, residual ones whose error does not move."""
+    places = {depth: place / (len(DEPTHS) - 1) for place, depth in enumerate(DEPTHS)}
+
+    def error(rise: float) -> Error:
+        noise = {(d, s): luck.normal(0, seed_spread) for d in DEPTHS for s in SEEDS}
+        return lambda depth, seed: 30 + rise * places[depth] + noise[depth, seed]
+
+    return verdicts(study(error(slope), error(0)))
+
+
+def test_no_effect_is_hardly_ever_supported() -> None:
+    luck, supported = np.random.default_rng(0), Counter[str]()
+    for _ in range(1000):
+        found = simulated(luck, 0)
+        supported.update(name for name, verdict in found.items() if verdict == "supported" and name != "fair")
+        supported["any false"] += any(
+            found[name] == "supported"
+            for name in ("plain-degrades-train", "plain-degrades-test", "gap-grows-train", "gap-grows-test", "twins")
+        )
+    assert supported["any false"] <= 50
+
+
+def test_the_effect_of_the_demo_is_found() -> None:
+    luck = np.random.default_rng(1)
+    found = [simulated(luck, 51, seed_spread=8) for _ in range(200)]
+    for claim in ("plain-degrades-train", "gap-grows-train", "twins"):
+        assert sum(verdict[claim] == "supported" for verdict in found) >= 180
