@@ -91,6 +91,7 @@ def measure_signals(model: CifarNet, images: Tensor, labels: Tensor, precision: 
             for name, weights, _, _ in layers
         ]
     ).tolist()
+    table = [[float(f"{value:.6g}") for value in row] for row in table]  # float32 holds no more
     return [
         LayerSignals(name, index, std, gradient, weight, dead if name in peaks else None)
         for index, ((name, *_), (std, gradient, weight, dead)) in enumerate(zip(layers, table, strict=True), start=1)
