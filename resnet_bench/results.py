@@ -258,13 +258,15 @@ class LesionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimRow:
-    """One claim of the paper and what this study's runs say of it, by rules that were fixed before the runs."""
+    """One claim of the paper and what this study's runs say of it, by rules that are the same for every study."""
 
     claim: str = column("short name of the claim", key=True)
     subject: str = column("the networks it is about, as in residual (A)", key=True)
     statement: str = column("the claim in words")
     verdict: str = column("supported, contradicted, undecided or not measured")
-    effect: float | None = column("mean over seeds (or pairs) of the difference that the test is about", "points")
+    effect: float | None = column(
+        "mean over seeds of the difference that the test is about; of responses in logarithms", "points"
+    )
     low: float | None = column("lower end of its 95 % interval over seeds", "points")
     high: float | None = column("upper end of its 95 % interval over seeds", "points")
     n: int = column("seeds, or pairs of twins")

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from resnet_bench.analysis import claims
-from resnet_bench.analysis.claims import complete, judge
+from resnet_bench.analysis.blocks import by_seed, complete
+from resnet_bench.analysis.claims import judge
 from resnet_bench.results import CONSTRUCTION, LESIONS, SIGNALS, ClaimRow, Table
 from tests import studies
 
@@ -101,7 +102,7 @@ def test_too_few_seeds_are_undecided_and_it_says_how_many_would_do() -> None:
 
 def test_nothing_finished_is_not_measured() -> None:
     found = verdicts(study(degrading, improving).iloc[:0])
-    assert found == {"plain-degrades-train": "not measured", "plain-degrades-test": "not measured"}
+    assert len(found) == 8 and set(found.values()) == {"not measured"}
     one_depth = verdicts(study(degrading, improving, depths=(20,)))
     assert one_depth["plain-degrades-train"] == one_depth["residual-holds-test"] == "not measured"
     assert one_depth["twins"] == "undecided" and one_depth["fair"] == "supported"  # three pairs tell little
@@ -120,10 +121,47 @@ def test_a_diverged_run_counts_as_an_error_at_chance() -> None:
 def test_missing_runs_are_left_out_with_what_lacks_most() -> None:
     runs = study(degrading, improving)
     runs = runs[~((runs["arch"] == "plain") & (runs["seed"] == 2) & (runs["depth"] >= 56))]
-    table = complete(runs, ("plain", "none"), claims.TRAIN)
+    table = complete(by_seed(runs, ("plain", "none"), claims.TRAIN))
     assert list(table.index) == [0, 1] and list(table.columns) == list(DEPTHS)
     runs = runs[~((runs["arch"] == "plain") & (runs["depth"] == 110))]
-    assert list(complete(runs, ("plain", "none"), claims.TRAIN).columns) == [20, 32, 44]  # with 3 seeds
+    assert list(complete(by_seed(runs, ("plain", "none"), claims.TRAIN)).columns) == [20, 32, 44, 56]
+
+
+def test_depths_that_hardly_began_are_left_out_and_said() -> None:
+    runs = study(degrading, improving)
+    runs = runs[(runs["depth"] < 110) | (runs["seed"] == 0)]
+    found = row(runs, "plain-degrades-train")
+    assert "depths 20, 32, 44, 56," in found.test and "; left out: depth 110" in found.evidence and found.n == 3
+    runs = study(degrading, improving)
+    runs = runs[~((runs["arch"] == "plain") & (runs["seed"] == 2) & (runs["depth"] == 110))]
+    found = row(runs, "plain-degrades-train")
+    assert found.n == 2 and found.effect == pytest.approx(22.5) and "; left out: seed 2" in found.evidence
+    apart = study(degrading, improving, depths=(20, 56), seeds=(0, 1))
+    apart = apart[(apart["depth"] == 20) == (apart["seed"] == 0)]
+    assert row(apart, "plain-degrades-train").evidence == "no seed of plain has finished at two depths"
+
+
+def test_diverged_runs_are_named_as_chance() -> None:
+    runs = study(degrading, improving)
+    runs.loc[(runs["arch"] == "plain") & (runs["depth"] == 110), "status"] = "diverged"
+    assert "; 3 runs diverged and count as chance" in row(runs, "plain-degrades-train").evidence
+    assert "; 3 runs diverged and count as chance" in row(runs, "twins").evidence
+    assert "diverged" not in row(runs, "residual-holds-train").evidence
+
+
+def test_twins_are_contradicted_by_the_interval_only() -> None:
+    """A low p of the opposite, before any correction, is not enough."""
+    gaps = dict(
+        zip(DEPTHS, zip((-0.3, -0.3, -0.2, 0.05, -0.25), (0.2, -0.1, -0.3, -0.4, 0.1), strict=True), strict=True)
+    )
+    found = row(study(lambda depth, seed: 10 + gaps[depth][seed], lambda depth, seed: 10.0, seeds=(0, 1)), "twins")
+    assert found.verdict == "undecided" and found.high is not None and found.high > 0
+
+
+def test_two_equal_differences_are_no_test() -> None:
+    found = row(study(degrading, lambda depth, seed: 5.0 + 0.4 * (depth == 110)), "residual-holds-train")
+    assert found.verdict == "supported" and found.p is None
+    assert found.evidence.endswith("without any spread, so decided by the mean")
 
 
 def test_unequal_twins_are_named() -> None:
@@ -178,6 +216,22 @@ def test_one_layer_that_is_silent_in_every_seed_is_not_healthy() -> None:
 def test_gradients_that_vanish_are_not_healthy() -> None:
     vanishing = change(studies.insides(), SIGNALS, lambda row: {"grad_norm": 0.8 ** (110 - row.layer_index)})
     assert verdicts_of(vanishing)["signals-healthy"].verdict == "contradicted"
+
+
+def test_signals_that_are_not_finite_are_not_healthy_and_no_crash() -> None:
+    def overflown(row: Any) -> dict[str, Any]:
+        return {"response_std": math.nan, "grad_norm": math.nan} if "plain" in row.run_id and row.step == 220 else {}
+
+    found = verdicts_of(change(studies.insides(), SIGNALS, overflown))
+    assert found["signals-healthy"].verdict == "contradicted"
+    assert found["responses-small"].verdict == "not measured" and found["responses-fall"].verdict == "supported"
+
+
+def test_lesions_are_judged_at_one_depth_and_need_two_seeds() -> None:
+    one_seed = studies.make("x", (20, 56, 110), num_seeds=1)
+    twice = studies.with_surgery(studies.with_surgery(one_seed, 20, 56), 20, 110)
+    found = verdicts_of(twice)["lesions"]
+    assert found.verdict == "undecided" and found.n == 1 and found.evidence.startswith("depth 110: ")
 
 
 def test_responses_that_differ_by_less_than_matters_are_no_support() -> None:

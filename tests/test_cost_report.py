@@ -344,7 +344,7 @@ def test_without_exclusive_runs_there_are_no_seconds() -> None:
 def test_diverged_runs_have_no_cost() -> None:
     figure = draw_cost(frames_of(studies.diverged()))
     assert sum(len(cloud.get_offsets()) for cloud in figure.axes[0].collections) == 7
-    assert "in no mean: 1 run: plain-56 seed 1." in canvas.caption_of(figure)
+    assert "at chance in the claims: 1 run: plain-56 seed 1." in canvas.caption_of(figure)
     rows = studies.demo().keep(["plain-none-d56-s1"]).diverge("plain-none-d56-s1", 120)
     assert [labels(axes) for axes in draw_cost(frames_of(rows)).axes] == [["no finished run"]] * 2
 

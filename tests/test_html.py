@@ -60,6 +60,7 @@ SHAPES: dict[str, tuple[Callable[[], studies.Rows], str]] = {
     "one depth": (lambda: studies.make("one-depth", (56,)), "the comparison needs two depths"),
     "unicode": (lambda: named("Größe-深さ", studies.demo()), "Study Größe-深さ"),
     "no residual": (lambda: studies.demo().keep(["plain-none-d20-s0", "plain-none-d56-s0"]), "one seed, so no judg"),
+    "dollars": (lambda: named("a$\\b$", studies.demo()), "Study a$"),
     "insides": (studies.insides, "plain-110: lowest response"),
 }
 

@@ -20,9 +20,10 @@ from matplotlib.text import Text
 from resnet_bench.errors import UsageError
 from resnet_bench.report import canvas, figures, render, summarize, tables
 from resnet_bench.report.claims_table import claims
+from resnet_bench.report.confusion_figure import draw_confusion
 from resnet_bench.report.load import StudyFrames, load
 from resnet_bench.report.summary import WIDTH, compare, summary
-from resnet_bench.results import CURVES, PLAN, RUNS, PlanRow
+from resnet_bench.results import CONFUSION, CURVES, PLAN, RUNS, ConfusionRow, PlanRow
 
 SHAPES: list[Callable[[], studies.Rows]] = [
     studies.demo, studies.full, studies.paper, studies.shortcuts, studies.partial, studies.empty, studies.diverged
@@ -212,8 +213,9 @@ def test_depth_figure_marks_diverged_runs() -> None:
     heights = [float(y) for cloud in figure.axes[0].collections for _, y in cloud.get_offsets()]
     assert heights.count(90.0) == 1 and len(heights) == 8
     assert figure.legends[0].texts[-1].get_text() == "diverged (drawn at chance, 90 %)"
-    assert "Diverged (the loss was not finite, at step 120), in no mean: 1 run: plain-56 seed 1." in canvas.caption_of(
-        figure
+    assert (
+        "at step 120), in no mean of figures and tables, at chance in the claims: 1 run: plain-56 seed 1."
+        in canvas.caption_of(figure)
     )
 
 
@@ -229,6 +231,23 @@ def test_spread_keeps_order_and_distance() -> None:
     assert canvas.spread([0.0, 0.0], 1.0, 0.0, 10.0) == [0.0, 1.0]
     assert canvas.spread([10.0, 10.0], 1.0, 0.0, 10.0) == [9.0, 10.0]
     assert canvas.spread([], 1.0, 0.0, 10.0) == []
+
+
+@pytest.mark.parametrize("classes", [["airplane", "automobile", "bird"], ["a$_$", "深さ", "x" * 60], ["0", "1"]])
+def test_confusions_with_any_names_of_classes_are_whole(classes: list[str]) -> None:
+    study = studies.demo()
+    study.others[CONFUSION] = [
+        ConfusionRow(run_id=run.run_id, true_class=name, predicted_class=name, images=10)
+        for run in study.runs
+        for name in classes
+    ]
+    figure = draw_confusion(study.frames())
+    figure.canvas.draw()
+    caption = next(text for text in figure.texts if text.get_gid() == "caption").get_window_extent()
+    for axes in figure.axes:
+        assert axes.xaxis.label.get_window_extent().y0 >= caption.y1
+        for tick in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            assert tick.get_window_extent().x0 >= 0
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -290,7 +309,7 @@ def test_several_shortcuts_have_a_row_each() -> None:
 def test_diverged_runs_are_in_no_mean_but_named() -> None:
     table = tables.errors(frames_of(studies.diverged()))
     assert row_of(table, 56)["plain test"].endswith("(1)") and row_of(table, 20)["plain test"].endswith("(2)")
-    assert "in no mean: 1 run: plain-56 seed 1." in " ".join(table.notes)
+    assert "at chance in the claims: 1 run: plain-56 seed 1." in " ".join(table.notes)
 
 
 def test_latex_is_escaped() -> None:

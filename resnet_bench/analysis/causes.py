@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from resnet_bench.analysis.blocks import complete
 from resnet_bench.analysis.findings import (
     CONTRADICTED,
     SUPPORTED,
@@ -18,7 +19,7 @@ from resnet_bench.analysis.findings import (
     one_seed,
     with_effect,
 )
-from resnet_bench.analysis.statistics import Interval, page_test, sign_flip_test
+from resnet_bench.analysis.statistics import Interval, flips_in_words, page_test, sign_flip_test
 
 HEALTHY_STD = 0.01  # of a layer's response
 HEALTHY_RATIO = 0.01  # of the first layer's gradient norm to the last one's
@@ -26,8 +27,8 @@ RESPONSE_MARGIN = 0.05  # of the logarithm of a response, which is 1 at the star
 CAUSE_RULES = (
     "That signals of plain nets do not vanish: in every deepest plain net, at every recorded step, each layer's "
     f"response has a standard deviation of at least {HEALTHY_STD} (BN's own is 1 at the start), and the gradient "
-    f"norm of the first convolution is at least {HEALTHY_RATIO} of the last one's. What vanishes does so "
-    "exponentially: at 0.8 a layer, 54 layers leave 0.000006.",
+    f"norm of the first convolution is at least {HEALTHY_RATIO} of the last one's; contradicted if that holds in no "
+    "seed. What vanishes does so exponentially: at 0.8 a layer, 54 layers leave 0.000006.",
     "That residual functions are small: the response of a residual net's layers at the last step (geometric mean) is "
     "lower than its plain twin's (exact sign flips over pairs), and falls with depth (Page's test, seeds as blocks); "
     f"each by at least {RESPONSE_MARGIN} in natural logarithms, that is 5 %, in the mean, and contradicted if the 95 % "
@@ -59,10 +60,10 @@ def _healthy(rows: pd.DataFrame) -> Finding:
     )
     if rows.empty:
         return Finding(claim_row(claim, subject, statement, test, "no signals of plain nets were recorded"))
-    deepest = rows[rows["depth"] == rows["depth"].max()]
+    deepest = rows[rows["depth"] == rows["depth"].max()].fillna({"response_std": 0.0, "grad_norm": 0.0})
     lowest = deepest.groupby("seed")["response_std"].min()
     moments = deepest.sort_values("layer_index").groupby(["seed", "step"])["grad_norm"]
-    ratios = moments.first() / moments.last()
+    ratios = (moments.first() / moments.last()).fillna(0.0)  # without a gradient at either end it is not healthy
     healthy = (lowest >= HEALTHY_STD) & (ratios.groupby("seed").min() >= HEALTHY_RATIO)
     evidence = (
         f"plain-{int(deepest['depth'].iloc[0])}: lowest response {lowest.min():.3g}, gradient norm of the first layer "
@@ -80,6 +81,7 @@ def _small(rows: pd.DataFrame) -> Iterator[Finding]:
     """Section 4.2, analysis of layer responses, figure 7."""
     last = rows[rows["step"] == rows.groupby("run_id")["step"].transform("max")]
     last = last[last["status"] == "ok"]
+    last = last[last.groupby("run_id")["response_std"].transform(lambda column: column.notna().all()).astype(bool)]
     means = (
         last.assign(response=np.log(last["response_std"].clip(lower=LOWEST)))
         .groupby(["arch", "shortcut", "depth", "seed"])["response"]
@@ -96,7 +98,7 @@ def _small(rows: pd.DataFrame) -> Iterator[Finding]:
 
 def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) -> Finding:
     claim, subject = "responses-small", f"plain and {name}"
-    statement, test = "a residual net's layers respond less than its plain twin's", "exact sign flips over pairs"
+    statement, test = "a residual net's layers respond less than its plain twin's", "sign flips over pairs"
     pairs = plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual"))
     if pairs.empty:
         return Finding(claim_row(claim, subject, statement, test, "no signals of twins were recorded"))
@@ -105,7 +107,7 @@ def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) 
         f"response {_typical(pairs['response_residual'])} against {_typical(pairs['response_plain'])}, "
         f"lower in {int((less > 0).sum())} of {len(less)} pairs"
     )
-    row = claim_row(claim, subject, statement, f"{test} (depth x seed), {len(less)}", evidence)
+    row = claim_row(claim, subject, statement, f"{flips_in_words(len(less))} (depth x seed)", evidence)
     interval = Interval.of(pairs.assign(d=less).groupby("seed")["d"].mean())
     row = with_effect(row, interval, RESPONSE_MARGIN, n=len(less))
     if interval.n == 1:
@@ -120,7 +122,7 @@ def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) 
 def _smaller_with_depth(name: str, residual: pd.DataFrame) -> Finding:
     claim, statement = "responses-fall", "a deeper residual net's layers respond less"
     test = "Page's test over depth, seeds as blocks"
-    table = residual.pivot_table(index="seed", columns="depth", values="response").dropna(axis=0)
+    table = complete(residual.pivot_table(index="seed", columns="depth", values="response", dropna=False))
     if table.empty or table.shape[1] < 2:
         return Finding(claim_row(claim, name, statement, test, "no signals of two depths in one seed were recorded"))
     values = table.to_numpy(dtype=float)

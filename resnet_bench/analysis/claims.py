@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from resnet_bench.analysis.blocks import by_seed, complete, left_out, numbers
 from resnet_bench.analysis.causes import CAUSE_RULES, causes
 from resnet_bench.analysis.findings import (
     ALPHA,
@@ -28,10 +28,12 @@ from resnet_bench.analysis.statistics import (
     Floats,
     Interval,
     effect_size,
+    flips_in_words,
     page_test,
     seeds_needed,
     sign_flip_test,
     sign_flip_z,
+    spread,
 )
 from resnet_bench.config import Arm, display_name
 from resnet_bench.results import ClaimRow
@@ -40,17 +42,19 @@ MARGIN = 0.5  # points
 NONE = pd.DataFrame()
 RULES = (
     "Errors are those at the last step in percent, differences are in points. A run that diverged counts as what it "
-    "is, an error at chance. What is compared is complete: the same depths in every seed.",
+    "is, an error at chance. What is compared over depths is complete: the same depths in every seed; incomplete seeds "
+    "are left out while two complete ones remain, else the depths that lack most, and the evidence says so.",
     f"A test is taken at {ALPHA}, corrected for the number of tests in the study (Holm). A difference of up to "
     f"{MARGIN} points does not matter: on CIFAR-10 two seeds of one network differ by 0.2 to 0.3 points.",
-    "A trend over depth (plain nets degrade; the gap to their residual twins grows) is tested by Page's test, exactly, "
-    "with seeds as blocks. It is supported if the test says so and the deepest net is worse than the shallowest by "
-    "more than the margin in the mean, contradicted if the 95 % interval of that difference over seeds lies below the "
-    "margin.",
+    "A trend over depth (plain nets degrade; the gap to their residual twins grows) is tested by Page's test, exactly "
+    "up to 12 depths, with seeds as blocks. It is supported if the test says so and the deepest net is worse than the "
+    "shallowest by more than the margin in the mean, contradicted if the 95 % interval of that difference over seeds "
+    "lies below the margin.",
     "That residual nets do not degrade is supported if the deepest is not worse than the shallowest by the margin "
-    "(non-inferiority, Student's t over seeds), contradicted if the 95 % interval of the difference lies above it.",
-    "That a residual net is better than its plain twin is supported by exact sign flips over all pairs (depth x seed), "
-    "and contradicted if the flips say the opposite.",
+    "(non-inferiority, Student's t over seeds; without any spread over seeds the mean decides), contradicted if the "
+    "95 % interval of the difference lies above it.",
+    "That a residual net is better than its plain twin is supported by sign flips over all pairs (depth x seed), exact "
+    "up to 36 pairs, and contradicted if the 95 % interval of the difference over seeds lies below 0.",
     "That the comparison is fair is no matter of chance: parameters, multiply-adds, initial weights and batches of all "
     "twins are equal, or they are not.",
     *CAUSE_RULES,
@@ -82,8 +86,9 @@ def judge(
 def _findings(runs: pd.DataFrame) -> Iterator[Finding]:
     arms = sorted({arm for arm in zip(runs["arch"], runs["shortcut"], strict=True) if arm != PLAIN})
     for column, kind in ERRORS.items():
-        yield _trend("plain-degrades", "plain", f"the {kind} error of plain nets rises with depth", runs, column)
-    for arm in arms:
+        statement, chance = f"the {kind} error of plain nets rises with depth", _at_chance(runs, [PLAIN])
+        yield _trend("plain-degrades", "plain", statement, by_seed(runs, PLAIN, column), column, chance)
+    for arm in arms or [("residual", "a")]:
         name = f"residual ({arm[1].upper()})"
         for column in ERRORS:
             yield _holds(name, arm, runs, column)
@@ -106,25 +111,11 @@ def _with_chance(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
-def complete(runs: pd.DataFrame, arm: Arm, column: str) -> pd.DataFrame:
-    """Errors of an arm by seed (rows) and depth (columns, ascending), without gaps.
-
-    Where runs are missing, the seed or the depth that lacks most is left out, again and again; of equals the last, and
-    a depth only while two others are left.
-    """
-    chosen = runs[(runs["arch"] == arm[0]) & (runs["shortcut"] == arm[1])]
-    return _complete(chosen.pivot_table(index="seed", columns="depth", values=column, aggfunc="first", dropna=False))
-
-
-def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.astype(float).sort_index().sort_index(axis=1)
-    while table.isna().to_numpy().any():
-        by_seed, by_depth = table.isna().mean(axis=1), table.isna().mean(axis=0)
-        if by_seed.max() >= by_depth.max() or table.shape[1] <= 2:
-            table = table.drop(index=by_seed[by_seed == by_seed.max()].index[-1])
-        else:
-            table = table.drop(columns=by_depth[by_depth == by_depth.max()].index[-1])
-    return table
+def _at_chance(runs: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """`; 2 runs diverged and count as chance`, or ""."""
+    chosen = pd.concat([runs[(runs["arch"] == arch) & (runs["shortcut"] == shortcut)] for arch, shortcut in arms])
+    number = int((chosen["status"] == "diverged").sum())
+    return f"; {number} run{'s' if number > 1 else ''} diverged and count as chance" if number else ""
 
 
 def _ends(table: pd.DataFrame) -> Floats:
@@ -136,11 +127,13 @@ def _ends(table: pd.DataFrame) -> Floats:
 # ---------------------------------------------------------------------------------------------- the claims
 
 
-def _too_little(table: pd.DataFrame, what: str) -> str:
+def _too_little(table: pd.DataFrame, whole: pd.DataFrame, what: str) -> str:
     """Why a table over seeds and depths cannot be judged at all; "" if it can."""
     if table.empty:
-        return f"no seed has finished {what}"
-    return f"{what} finished at one depth only ({table.columns[0]})" if table.shape[1] < 2 else ""
+        return f"no run of {what} has finished"
+    if table.shape[1] < 2:
+        return f"{what} finished at one depth only ({table.columns[0]})"
+    return "" if len(whole) else f"no seed of {what} has finished at two depths"
 
 
 def _change(name: str, table: pd.DataFrame, differences: Floats) -> str:
@@ -153,22 +146,22 @@ def _change(name: str, table: pd.DataFrame, differences: Floats) -> str:
     return text + (f", d = {size:.1f})" if math.isfinite(size) else ")")
 
 
-def _trend(
-    claim: str, subject: str, statement: str, runs: pd.DataFrame, column: str, table: pd.DataFrame | None = None
-) -> Finding:
+def _trend(claim: str, subject: str, statement: str, table: pd.DataFrame, column: str, more: str) -> Finding:
     """Page's test over depth, seeds as blocks (section 1, figure 1; section 4.2, figure 6 left)."""
-    table = complete(runs, PLAIN, column) if table is None else table
     claim, what = f"{claim}-{'train' if column == TRAIN else 'test'}", f"{ERRORS[column]} error"
-    test = f"Page's test over depths {_numbers(table.columns)}, seeds as blocks"
-    if reason := _too_little(table, subject):
+    whole = complete(table)
+    if reason := _too_little(table, whole, subject):
         return Finding(claim_row(claim, subject, statement, "Page's test over depth, seeds as blocks", reason))
-    differences = _ends(table)
+    differences = _ends(whole)
     interval = Interval.of(differences)
-    evidence = _change("gap in the " + what if "gap" in claim else what, table, differences)
-    row = with_effect(claim_row(claim, subject, statement, test, evidence), interval, MARGIN)
+    evidence = _change("gap in the " + what if "gap" in claim else what, whole, differences)
+    trend = page_test(whole.to_numpy(dtype=float))
+    kind = "" if trend.exact else ", normal approximation"
+    test = f"Page's test over depths {numbers(whole.columns)}, seeds as blocks{kind}"
+    row = claim_row(claim, subject, statement, test, evidence + left_out(table, whole) + more)
+    row = with_effect(row, interval, MARGIN)
     if interval.n == 1:
         return one_seed(row)
-    trend = page_test(table.to_numpy(dtype=float))
     return Finding(
         replace(row, p=trend.p),
         contradicted=interval.high < MARGIN,
@@ -185,16 +178,23 @@ def _holds(subject: str, arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
     """Non-inferiority of the deepest (section 4.2, figure 6 middle)."""
     claim = f"residual-holds-{'train' if column == TRAIN else 'test'}"
     statement = f"the {ERRORS[column]} error of residual nets does not rise with depth"
-    table = complete(runs, arm, column)
-    if reason := _too_little(table, subject):
+    table = by_seed(runs, arm, column)
+    whole = complete(table)
+    if reason := _too_little(table, whole, subject):
         return Finding(claim_row(claim, subject, statement, "non-inferiority over seeds", reason))
-    differences = _ends(table)
+    differences = _ends(whole)
     interval = Interval.of(differences)
-    test = f"non-inferiority of depth {table.columns[-1]} to {table.columns[0]}, t over seeds"
-    evidence = _change(f"{ERRORS[column]} error", table, differences)
-    row = with_effect(claim_row(claim, subject, statement, test, evidence), interval, MARGIN)
+    test = f"non-inferiority of depth {whole.columns[-1]} to {whole.columns[0]}, t over seeds"
+    evidence = _change(f"{ERRORS[column]} error", whole, differences) + left_out(table, whole)
+    row = claim_row(claim, subject, statement, test, evidence + _at_chance(runs, [arm]))
+    row = with_effect(row, interval, MARGIN)
     if interval.n == 1:
         return one_seed(row)
+    if spread(differences) == 0:
+        verdict = SUPPORTED if interval.mean < MARGIN else CONTRADICTED
+        return Finding(
+            replace(row, verdict=verdict, evidence=f"{row.evidence}; without any spread, so decided by the mean")
+        )
     return Finding(
         replace(row, p=_below(differences, MARGIN)),
         contradicted=interval.low > MARGIN,
@@ -203,10 +203,8 @@ def _holds(subject: str, arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
 
 
 def _below(values: Floats, limit: float) -> float:
-    """One-sided p of Student's t-test that the mean is below a limit; without any spread the mean itself decides."""
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    if error == 0:
-        return 0.0 if values.mean() < limit else 1.0
+    """One-sided p of Student's t-test that the mean is below a limit."""
+    error = spread(values) / math.sqrt(len(values))
     return float(stats.t.sf((limit - float(values.mean())) / error, len(values) - 1))
 
 
@@ -220,16 +218,10 @@ def _seeds_below(values: Floats, limit: float, alpha: float) -> int | None:
 
 def _gap(subject: str, arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
     """Page's test on plain minus residual (section 4.2, figure 6: left beside middle)."""
-    sides = [
-        runs[(runs["arch"] == arch) & (runs["shortcut"] == shortcut)].pivot_table(
-            index="seed", columns="depth", values=column, aggfunc="first", dropna=False
-        )
-        for arch, shortcut in (PLAIN, arm)
-    ]
-    gaps = sides[0].subtract(sides[1])
+    gaps = by_seed(runs, PLAIN, column).subtract(by_seed(runs, arm, column))
+    gaps = gaps.dropna(axis=0, how="all").dropna(axis=1, how="all")
     statement = f"the gap in {ERRORS[column]} error between plain nets and their residual twins grows with depth"
-    table = _complete(gaps.dropna(axis=0, how="all").dropna(axis=1, how="all"))
-    return _trend("gap-grows", f"plain and {subject}", statement, runs, column, table)
+    return _trend("gap-grows", f"plain and {subject}", statement, gaps, column, _at_chance(runs, [PLAIN, arm]))
 
 
 def _pairs(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
@@ -247,16 +239,18 @@ def _twins(subject: str, arm: Arm, runs: pd.DataFrame) -> Finding:
     differences = (pairs[f"{TRAIN}_plain"] - pairs[f"{TRAIN}_residual"]).to_numpy(dtype=float)
     better, seeds = int((differences > 0).sum()), pairs["seed"].nunique()
     interval = Interval.of(pairs.assign(d=differences).groupby("seed")["d"].mean())
-    test = f"exact sign flips over {len(differences)} pairs (depth x seed)"
-    evidence = f"lower by {differences.mean():.2f} points in the mean, in {better} of {len(differences)} pairs"
-    row = with_effect(claim_row("twins", subject, statement, test, evidence), interval, 0.0, n=len(differences))
+    evidence = (
+        f"lower by {interval.mean:.2f} points in the mean over seeds, in {better} of {len(differences)} pairs"
+        f"{_at_chance(runs, [PLAIN, arm])}"
+    )
+    row = claim_row("twins", subject, statement, f"{flips_in_words(len(differences))} (depth x seed)", evidence)
+    row = with_effect(row, interval, 0.0, n=len(differences))
     if seeds == 1:
         return one_seed(row)
-    opposite = sign_flip_test(-differences) <= ALPHA
     return Finding(
         replace(row, p=sign_flip_test(differences)),
-        contradicted=opposite,
-        matters=bool(differences.mean() > 0),
+        contradicted=interval.high < 0,
+        matters=interval.mean > 0,
         seeds_needed=lambda alpha: seeds_needed(
             seeds, sign_flip_z(differences), 0.5 ** (len(differences) / seeds), alpha
         ),
@@ -284,7 +278,3 @@ def _fair(subject: str, arm: Arm, runs: pd.DataFrame) -> Finding:
     evidence = f"different: {'; '.join(unequal)}" if unequal else f"all equal in {len(pairs)} pairs of twins"
     row = claim_row("fair", subject, statement, test, evidence, n=len(pairs))
     return Finding(replace(row, verdict=CONTRADICTED if unequal else SUPPORTED))
-
-
-def _numbers(values: pd.Index[Any]) -> str:
-    return ", ".join(str(int(value)) for value in values)

@@ -23,9 +23,11 @@ MARGIN = 0.5  # points
 OPERATION_RULES = (
     f"That a solution exists by construction: in every seed the constructed deep net's logits differ from the "
     f"shallow net's by at most {SAME} of the largest one, and its training error is more than {MARGIN} points below "
-    "that of the same depth trained from scratch, which the optimiser could have reached and did not.",
+    "that of the same depth trained from scratch, which the optimiser could have reached and did not; contradicted if "
+    "that holds in no seed.",
     "That residual nets bear lesions: in every seed, taking one block out (of those that keep shapes) raises the "
-    "test error by less in the median over blocks of the residual net than of its plain twin.",
+    "test error by less in the median over blocks of the residual net than of its plain twin; contradicted if by more "
+    "in every seed.",
 )
 
 
@@ -84,10 +86,13 @@ def _lesions(runs: pd.DataFrame, lesions: pd.DataFrame) -> Finding:
     pairs = plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual"))
     if pairs.empty:
         return Finding(claim_row(claim, subject, statement, test, "no twins were operated on"))
+    seeds = pairs.groupby("depth")["seed"].nunique()
+    depth = int(seeds[seeds == seeds.max()].index.max())  # one depth: that with most seeds, of equals the deepest
+    pairs = pairs[pairs["depth"] == depth]
     less = pairs["rise_plain"] - pairs["rise_residual"]
     evidence = (
-        f"+{pairs['rise_residual'].mean():.1f} points against +{pairs['rise_plain'].mean():.1f}, less in "
-        f"{int((less > 0).sum())} of {len(less)} pairs"
+        f"depth {depth}: +{pairs['rise_residual'].mean():.1f} points against +{pairs['rise_plain'].mean():.1f}, less "
+        f"in {int((less > 0).sum())} of {len(less)} pairs"
     )
     row = with_effect(claim_row(claim, subject, statement, test, evidence), Interval.of(less), 0.0)
     if len(pairs) == 1:

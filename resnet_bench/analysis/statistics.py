@@ -40,12 +40,19 @@ class Interval:
         return cls(mean, mean - reach, mean + reach, int(numbers.size))
 
 
+def spread(values: ArrayLike) -> float:
+    """Sample standard deviation; 0 where it is nothing but rounding."""
+    numbers = np.asarray(values, dtype=float).ravel()
+    deviation = float(numbers.std(ddof=1))
+    return deviation if deviation > 1e-9 * max(1.0, float(np.abs(numbers).max())) else 0.0
+
+
 def effect_size(differences: ArrayLike) -> float:
     """Cohen's d of paired differences: mean over standard deviation; NaN for one, infinite without any spread."""
     numbers = np.asarray(differences, dtype=float).ravel()
     if numbers.size < 2:
         return math.nan
-    mean, deviation = float(numbers.mean()), float(numbers.std(ddof=1))
+    mean, deviation = float(numbers.mean()), spread(numbers)
     if deviation == 0:
         return 0.0 if mean == 0 else math.copysign(math.inf, mean)
     return mean / deviation
@@ -60,6 +67,7 @@ class Trend:
     z: float  # L in standard deviations from its mean without a trend
     blocks: int
     treatments: int
+    exact: bool  # is p summed over all orders
 
 
 def page_test(values: ArrayLike) -> Trend:
@@ -86,12 +94,12 @@ def page_test(values: ArrayLike) -> Trend:
     variance = float(places.var() * ranks.var(axis=1).sum()) * len(places) ** 2 / (len(places) - 1)
     z = (statistic - mean) / math.sqrt(variance) if variance else 0.0
     if len(places) > MAX_EXACT_TREATMENTS:
-        return Trend(statistic, float(stats.norm.sf(z)), z, *matrix.shape)
+        return Trend(statistic, float(stats.norm.sf(z)), z, len(matrix), len(places), exact=False)
     distribution = np.ones(1)
     for block in ranks:  # twice the ranks are whole numbers, so sums are exact
         distribution = np.convolve(distribution, _block_distribution(tuple(sorted(int(2 * rank) for rank in block))))
     p = math.fsum(distribution[round(2 * statistic) :])
-    return Trend(statistic, min(1.0, p), z, *matrix.shape)
+    return Trend(statistic, min(1.0, p), z, len(matrix), len(places), exact=True)
 
 
 @functools.cache
@@ -138,6 +146,12 @@ def sign_flip_test(differences: ArrayLike) -> float:
     return float(at_least.sum()) / 2.0**numbers.size
 
 
+def flips_in_words(count: int) -> str:
+    """What `sign_flip_test` does with so many differences."""
+    how = "exact sign flips" if count <= MAX_EXACT_FLIPS else f"{MONTE_CARLO_FLIPS:,} random sign flips"
+    return f"{how} over {count} pairs"
+
+
 def sign_flip_z(differences: ArrayLike) -> float:
     """The sum of the differences in standard deviations of what flips make of it; 0 if all of them are 0."""
     numbers = np.asarray(differences, dtype=float).ravel()
@@ -159,7 +173,8 @@ def seeds_needed(seeds: int, z: float, lowest_p: float, alpha: float) -> int | N
     """
     if z <= 0:
         return None
-    return math.ceil(max(seeds * (float(stats.norm.isf(alpha)) / z) ** 2, math.log(alpha) / math.log(lowest_p)))
+    enough = max(seeds * (float(stats.norm.isf(alpha)) / z) ** 2, math.log(alpha) / math.log(lowest_p))
+    return max(seeds + 1, math.ceil(enough))  # those there are were not enough
 
 
 def _all_signed_sums(numbers: Floats) -> Floats:

@@ -40,6 +40,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.solid_capstyle": "butt",
+    "text.parse_math": False,  # a name may hold a $
     "svg.hashsalt": "resnet_bench",  # ids in the SVG would otherwise be random
 }
 LABEL_SIZE = 8.0  # points
@@ -81,19 +82,28 @@ def _glyphs() -> frozenset[int]:
 
 
 def panels(
-    titles: Sequence[str], caption: str, longest_label: str, *, ylabel: str = "error (%)", own_y: bool = False
+    titles: Sequence[str],
+    caption: str,
+    longest_label: str,
+    *,
+    ylabel: str = "error (%)",
+    own_y: bool = False,
+    longest_tick: str = "",
 ) -> tuple[Figure, list[Axes]]:
     """A row of panels, room for a legend above, for labels at the right and for the caption below.
 
-    All panels have one y axis, or each its own of the same quantity (`own_y`).
+    All panels have one y axis, or each its own of the same quantity (`own_y`). `longest_tick` is the longest name at
+    the ticks, where these are names: upright below, level at the left.
     """
     more_left, more_between = (MORE_LEFT, MORE_BETWEEN) if own_y else (0.0, 0.0)
+    names = len(longest_tick) * CAPTION_SIZE * CHARACTER / 72
+    more_left += names
     left = LEFT + more_left
     gap = 0.3 + len(longest_label) * LABEL_SIZE * CHARACTER / 72 + more_between
     panel = PANEL_WIDTHS[len(titles)]
     width = left + len(titles) * (panel + gap) - more_between
     lines = textwrap.wrap(caption, int((width - 0.3) * 72 / (CAPTION_SIZE * CHARACTER)), break_on_hyphens=False)
-    bottom = BELOW_PANELS + len(lines) * CAPTION_LINE
+    bottom = BELOW_PANELS + names + len(lines) * CAPTION_LINE
     height = bottom + PANEL_HEIGHT + TOP
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)

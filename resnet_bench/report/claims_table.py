@@ -55,12 +55,16 @@ def claims_table(rows: Sequence[ClaimRow], name: str) -> TextTable:
         for row in rows
     ]  # fmt: skip
     notes = [
-        "effect and interval: deepest minus shallowest, or plain minus residual twin, in points of error; of "
-        "responses, plain minus residual and shallowest minus deepest, in natural logarithms."
+        "effect and interval: of errors deepest minus shallowest, or plain minus residual twin, in points; of "
+        "responses plain minus residual and shallowest minus deepest, in natural logarithms; of the constructed net "
+        "from scratch minus constructed; of lesions the plain net's median rise minus the residual one's."
     ]
     if any(row.verdict not in (SUPPORTED, UNDECIDED) for row in rows):
         notes.append("contradicted: the data speak against it; not measured: there is nothing to judge by.")
-    notes.append(f"Made from runs.csv of study {name}; stored in claims.csv.")
+    notes.append(
+        f"Made from runs.csv, and where there are such from signals.csv, construction.csv and lesions.csv, of study "
+        f"{name}; stored in claims.csv."
+    )
     return TextTable(f"What the runs of study {name} say of the paper's claims", header, cells, notes)
 
 

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from resnet_bench.config import display_name
 from resnet_bench.report import wording
-from resnet_bench.report.canvas import CAPTION_SIZE, panels, styled
+from resnet_bench.report.canvas import CAPTION_SIZE, drawable, panels, styled
 from resnet_bench.report.load import StudyFrames, arms_in, select
 from resnet_bench.report.tables import TextTable
 
 MAX_NAMED = 20  # classes whose names fit beside a panel
+LONGEST_NAME = 16  # characters at a tick
 MAX_WRITTEN = 12  # classes whose shares fit into the cells
 
 
@@ -56,29 +57,35 @@ def draw_confusion(frames: StudyFrames) -> Figure:
     """A panel for each arm at one depth: share of each true class (rows) that is taken for each class (columns)."""
     rows = confusions(frames)
     classes, depth = classes_of(rows), drawn_depth(rows)
-    arms = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))][:2]
-    longest = max(classes, key=len) if len(classes) <= MAX_NAMED else ""
+    arms = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))]
+    names = [_tick(name) for name in classes] if len(classes) <= MAX_NAMED else []
     head = (
         f"Which classes are taken for which, at depth {depth}: percent of the test images of a class (row) that the "
         "net calls by each class (column), at the last step, over all seeds."
     )
     caption = " ".join([head, wording.conditions(frames)]) + f" Made from confusion.csv of study {frames.name}."
-    figure, all_axes = panels([display_name(a[0], depth, a[1]) for a in arms], caption, longest, ylabel="true class")
+    titles = [display_name(a[0], depth, a[1]) for a in arms]
+    longest = max(names, key=len, default="")
+    figure, all_axes = panels(titles, caption, "", ylabel="true class", longest_tick=longest)
     for axes, arm in zip(all_axes, arms, strict=True):
-        _draw_matrix(axes, matrix(select(rows, arm, depth), classes), classes, names=axes is all_axes[0])
+        _draw_matrix(axes, matrix(select(rows, arm, depth), classes), names)
+    if names:  # the panels share this axis
+        all_axes[0].set_yticks(range(len(names)), names, fontsize=CAPTION_SIZE)
     return figure
 
 
-def _draw_matrix(axes: Axes, shares: np.ndarray, classes: list[str], *, names: bool) -> None:
+def _tick(name: str) -> str:
+    shown = drawable(name)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _draw_matrix(axes: Axes, shares: np.ndarray, names: list[str]) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.grid(False)
     axes.set_xlabel("predicted class")
-    if len(classes) <= MAX_NAMED:
-        places = range(len(classes))
-        axes.set_xticks(places, classes, rotation=90, fontsize=CAPTION_SIZE)
-        if names:  # the panels share this axis
-            axes.set_yticks(places, classes, fontsize=CAPTION_SIZE)
-    if len(classes) <= MAX_WRITTEN:
+    if names:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=CAPTION_SIZE)
+    if len(shares) <= MAX_WRITTEN:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.5:
                 color = "white" if share > 55 else "#1b1b1b"

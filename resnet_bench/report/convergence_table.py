@@ -20,7 +20,7 @@ def convergence_table(frames: StudyFrames) -> TextTable:
     cells = []
     for depth in frames.depths:
         for arm in frames.arms:
-            runs = [by_run[run_id] for run_id in select(frames.runs, arm, depth)["run_id"] if run_id in by_run]
+            runs = [by_run[run_id] for run_id in select(frames.finished, arm, depth)["run_id"] if run_id in by_run]
             if runs:
                 cells.append([display_name(arm[0], depth, arm[1]), str(len(runs)), *_cells(runs, levels)])
     notes = [

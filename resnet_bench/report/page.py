@@ -8,7 +8,7 @@ from resnet_bench.report.tables import markdown, to_markdown
 
 def to_page(document: Document) -> str:
     """The page as Markdown."""
-    sources = document.sources
+    sources, code = document.sources, document.name.replace("`", "'")
     parts = [
         f"# Study {markdown(document.name)}\n",
         f"**{markdown(document.verdict)}**\n",
@@ -19,7 +19,7 @@ def to_page(document: Document) -> str:
         *(f"- {markdown(rule)}" for rule in document.rules),
         "\n</details>\n",
         *(line for section in document.sections for line in _section(section)),
-        f"Made from {', '.join(sources[:-1])} and {sources[-1]} by `make report STUDY={document.name}`; do not edit by "
+        f"Made from {', '.join(sources[:-1])} and {sources[-1]} by `make report STUDY={code}`; do not edit by "
         "hand. The figures are also there as SVG, the tables as LaTeX, and all of it as one file, report.html.",
     ]
     return "\n".join(parts) + "\n"

@@ -40,7 +40,7 @@ def summary(frames: StudyFrames, claims: Sequence[ClaimRow]) -> str:
     """The facts, the verdict on every claim, and what is missing, as lines for the terminal."""
     paragraphs = facts(frames)
     if len(frames.finished):
-        paragraphs += ["The paper's claims, by rules fixed before the runs:", *map(_claim_line, claims)]
+        paragraphs += ["The paper's claims, by rules that are the same for every study:", *map(_claim_line, claims)]
     paragraphs += wording.excluded(frames)
     return "\n".join(line for paragraph in paragraphs for line in _wrap(paragraph))
 
@@ -109,11 +109,11 @@ def _points(difference: float) -> str:
 
 
 def _in_seeds(found: Comparison) -> str:
-    """How many seeds agree, where the rise is what matters."""
+    """In how many seeds it rises, where the rise is what matters."""
     number = int((found.rises > MARGIN).sum())
     if len(found.pairs) == 1:
         return ", one seed"
-    return f", in {number} of {len(found.pairs)} seeds" if number else ""
+    return f", in {number} of {len(found.pairs)} seeds" if found.rises.mean() > MARGIN else ""
 
 
 def _claim_line(row: ClaimRow) -> str:

@@ -72,7 +72,9 @@ def draw_lesions(frames: StudyFrames) -> Figure:
     what = frames.runs[["run_id", "arch", "shortcut", "depth", "seed"]]
     rows = frames.lesions.merge(what, on="run_id", how="inner")
     rows = rows.assign(rise=rows["lesioned_top1_err"] - rows["intact_top1_err"])
-    depth = int(rows["depth"].max())
+    seeds = rows.groupby("depth")["seed"].nunique()
+    depth = int(seeds[seeds == seeds.max()].index.max())  # that with most seeds, of equals the deepest
+    rows = rows[rows["depth"] == depth]
     images = wording.range_of(rows["test_images"])
     caption = (
         f"Rise of the test error when one block of a trained net of {depth} layers is taken out, on {images} test "

@@ -110,7 +110,7 @@ def excluded(frames: StudyFrames) -> list[str]:
         steps = [int(step) for step in frames.diverged["diverged_step"].dropna()]
         when = f", at step {', '.join(map(str, sorted(steps)))}" if steps else ""
         sentences.append(
-            f"Diverged (the loss was not finite{when}), in no mean: "
+            f"Diverged (the loss was not finite{when}), in no mean of figures and tables, at chance in the claims: "
             f"{count(len(frames.diverged), 'run')}: {name_runs(frames.diverged)}."
         )
     if len(frames.missing):
