@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -141,7 +141,7 @@ def _command(
 
 
 def _add_where(parser: _Parser) -> None:
-    parser.add_argument("--data", help="cifar10, digits, synthetic, a place of CIFAR-10, or a folder of images")
+    parser.add_argument("--data", help="a dataset's name (see data list), where it lies, or a folder of images")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all studies (results)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     _add_execution(parser)
@@ -214,15 +214,21 @@ def _add_data(commands: Commands) -> None:
         epilog="example: resnet-bench data list",
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION", parser_class=_Parser)
-    fetch = _command(actions, "fetch", data_fetch, "get CIFAR-10 if it is not there", "data fetch")
-    fetch.add_argument("--data", help="where to look, and to put it (the user's cache folder)")
+    fetch = _command(actions, "fetch", data_fetch, "get a dataset if it is not there", "data fetch --data cifar100")
+    fetch.add_argument(
+        "--data", help="its name, or where to look for CIFAR-10, and to put it (the user's cache folder)"
+    )
     fetch.add_argument("--quiet", action="store_true", help="print errors only")
     verify = _command(actions, "verify", data_verify, "read and check a dataset", "data verify --data digits")
-    verify.add_argument("--data", default="cifar10", help="cifar10, digits, or a path (cifar10)")
+    verify.add_argument("--data", default="cifar10", help="a name, or a path (cifar10)")
+    stats = _command(
+        actions, "stats", data_stats, "images by class, mean and std by channel", "data stats --data mnist"
+    )
+    stats.add_argument("--data", default="cifar10", help="a name, or a path (cifar10)")
     listing = _command(actions, "list", data_list, "the known datasets and where they are", "data list")
     listing.add_argument("--data", help="a further place to look at")
     show = _command(actions, "show", data_show, "a picture of raw and augmented images", "data show --data digits")
-    show.add_argument("--data", default="cifar10", help="cifar10, digits, or a path (cifar10)")
+    show.add_argument("--data", default="cifar10", help="a name, or a path (cifar10)")
     show.add_argument("--seed", type=int, default=0, help="seed of the batches (0)")
     show.add_argument("--out", type=Path, default=Path("data.png"), help="where to write the picture (data.png)")
 
@@ -526,15 +532,16 @@ def _render(folder: Path, quiet: bool) -> None:
 
 
 def data_fetch(arguments: argparse.Namespace) -> int:
-    """Get CIFAR-10."""
+    """Get a dataset that is published as files."""
+    from resnet_bench.data.known import KNOWN
     from resnet_bench.data.sources import find_source
 
     source = find_source("cifar10", arguments.data)
-    if source.name != "cifar10":
-        raise UsageError(f"--data {arguments.data} holds {source.name}; only cifar10 is fetched")
+    if source.name not in KNOWN:
+        raise UsageError(f"--data {arguments.data} is {source.name}; what is fetched is one of {', '.join(KNOWN)}")
     dataset = source.load(_progress("fetching", arguments.quiet))
     if not arguments.quiet:
-        print(f"cifar10 is at {find_source('cifar10', arguments.data).where}, digest {dataset.digest}")
+        print(f"{source.name} is at {find_source('cifar10', arguments.data).where}, digest {dataset.digest}")
     return 0
 
 
@@ -544,7 +551,7 @@ def data_verify(arguments: argparse.Namespace) -> int:
 
     source = find_source("cifar10", arguments.data)
     if not source.found:
-        raise Failure(f"{source.name}: {source.where}; fetch it with: resnet-bench data fetch")
+        raise Failure(f"{source.name}: {source.where}; fetch it with: resnet-bench data fetch --data {source.name}")
     dataset = source.load(_progress("reading", False))
     channels, height, width = dataset.image_shape
     print(
@@ -565,12 +572,42 @@ def data_list(arguments: argparse.Namespace) -> int:
     sources = [find_source(name) for name in BUILTIN]
     if arguments.data:
         sources.append(find_source("cifar10", arguments.data))
-    table = Table("dataset", "found", "image", "where", box=None)
+    table = Table("dataset", "found", "image", "classes", "digest", "where", box=None)
     for source in sources:
         size = "x".join(map(str, (*source.image_shape[1:], source.image_shape[0])))
-        table.add_row(source.name, "yes" if source.found else "no", size, source.where)
+        dataset = source.load(None) if source.found else None
+        classes, digest = (str(len(dataset.classes)), dataset.digest[:12]) if dataset else ("-", "-")
+        table.add_row(source.name, "yes" if source.found else "no", size, classes, digest, source.where)
     print(to_text(table), end="")
     return 0
+
+
+def data_stats(arguments: argparse.Namespace) -> int:
+    """Print how many images a dataset has of each class, and the mean and std of its training pixels by channel."""
+    from rich.table import Table
+
+    from resnet_bench.data.sources import find_source
+    from resnet_bench.data.statistics import channel_statistics, class_counts
+    from resnet_bench.study.terminal import to_text
+
+    source = find_source("cifar10", arguments.data)
+    if not source.found:
+        raise Failure(f"{source.name}: {source.where}; fetch it with: resnet-bench data fetch --data {source.name}")
+    dataset = source.load(_progress("reading", False))
+    table = Table("class", "train images", "test images", box=None)
+    for name, train, test in class_counts(dataset):
+        table.add_row(name, f"{train:,}", f"{test:,}")
+    mean, std = channel_statistics(dataset)
+    lines = [
+        f"{dataset.name}, digest {dataset.digest}",
+        f"training pixels scaled to 0..1, by channel: mean {_decimals(mean)}, std {_decimals(std)}",
+    ]
+    print(to_text(table, *lines), end="")
+    return 0
+
+
+def _decimals(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)
 
 
 def data_show(arguments: argparse.Namespace) -> int:

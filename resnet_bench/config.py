@@ -15,6 +15,9 @@ from resnet_bench.errors import UsageError
 ARCHS = ("plain", "residual")
 SHORTCUTS = ("a", "b", "c")
 DEPTHS = (20, 32, 44, 56, 110)
+AUGMENTATIONS = ("crop-flip", "crop", "none")
+# A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
+AUGMENTATION_OF = {"mnist": "crop", "kmnist": "crop", "svhn": "crop", "digits": "none"}
 
 
 def check_depth(depth: int) -> None:
@@ -48,7 +51,7 @@ class RunConfig:
     lr_warmup_window: int = 100  # steps in a window; windows do not overlap
     momentum: float = 0.9
     weight_decay: float = 1e-4  # on every parameter, BN and biases included
-    augmentation: str = "crop-flip"  # zero-pad 4, random crop, random flip; or "none"
+    augmentation: str = "crop-flip"  # zero-pad 4, random crop, random flip; "crop" without the flip; or "none"
     row_every: int = 400  # steps between two rows of the error curves
     row_train_images: int | None = None  # fixed training images evaluated for a row; None: all
     row_test_images: int | None = None  # fixed test images evaluated for a row; None: all
@@ -61,8 +64,8 @@ class RunConfig:
         legal = ("none",) if self.arch == "plain" else SHORTCUTS
         if self.shortcut not in legal:
             raise UsageError(f"shortcut {self.shortcut!r} is unknown for {self.arch}; one of {', '.join(legal)}")
-        if self.augmentation not in ("crop-flip", "none"):
-            raise UsageError(f"augmentation {self.augmentation!r} is unknown; one of crop-flip, none")
+        if self.augmentation not in AUGMENTATIONS:
+            raise UsageError(f"augmentation {self.augmentation!r} is unknown; one of {', '.join(AUGMENTATIONS)}")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed {self.seed} is not between 0 and {2**31 - 1}")
 
@@ -125,8 +128,9 @@ def _grid(depths: Iterable[int], arms: Iterable[Arm], seeds: Iterable[int], base
 def cifar10_paper(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
     """Section 4.2 of the paper: 64k steps, drops at 32k and 48k; depth 110 starts at lr 0.01."""
     base = dict(
-        protocol="paper-64k/1", dataset=dataset, steps=64_000, lr_drops=(32_000, 48_000), row_train_images=10_000
-    )
+        protocol="paper-64k/1", dataset=dataset, augmentation=AUGMENTATION_OF.get(dataset, "crop-flip"), steps=64_000,
+        lr_drops=(32_000, 48_000), row_train_images=10_000,
+    )  # fmt: skip
     runs = _grid(depths or DEPTHS, TWINS, range(5) if seeds is None else seeds, base)
     return [replace(run, lr_warmup=0.01) if run.depth >= 110 else run for run in runs]
 
@@ -136,6 +140,7 @@ def cifar10_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[in
     base = dict(
         protocol="short-400/1",
         dataset=dataset,
+        augmentation=AUGMENTATION_OF.get(dataset, "crop-flip"),
         steps=400,
         lr=0.02,
         lr_drops=(200, 300),
@@ -145,6 +150,11 @@ def cifar10_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[in
         final_train_images=10_000,
     )
     return _grid(depths or DEPTHS, TWINS, range(3) if seeds is None else seeds, base)
+
+
+def fashion_mnist_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
+    """The short schedule on other images: one channel, 28x28."""
+    return cifar10_short(dataset, depths or (20, 56), range(1) if seeds is None else seeds)
 
 
 DIGITS = dict(
@@ -174,6 +184,12 @@ STUDIES = {
         Study("demo", "digits", "plain and residual 20 and 56 on scikit-learn's digits, 2 seeds", demo),
         Study("cifar10-short", "cifar10", "1/160 of the paper's schedule, for CPU: 5 depths, 3 seeds", cifar10_short),
         Study("cifar10-paper", "cifar10", "the paper's protocol, for CUDA: 5 depths, 5 seeds", cifar10_paper),
+        Study(
+            "fashion-mnist-short",
+            "fashion-mnist",
+            "the short schedule on Fashion-MNIST: 20 and 56, 1 seed",
+            fashion_mnist_short,
+        ),
         Study("digits-full", "digits", "plain and residual, 5 depths, 5 seeds, on digits", digits_full),
         Study("digits-shortcuts", "digits", "shortcut options A, B, C at 20, 56, 110, 3 seeds", digits_shortcuts),
     )

@@ -151,7 +151,7 @@ def test_a_folder_never_poses_as_a_known_dataset(image_folder: Path) -> None:
     assert find_source("cifar10", str(image_folder.with_name("CIFAR10"))).name == "cifar10-folder"
 
 
-@pytest.mark.parametrize("data", ["/no/such/place", "mnist", "synthetic:3x4x4", "synthetic:big", "cifar11"])
+@pytest.mark.parametrize("data", ["/no/such/place", "imagenet", "synthetic:3x4x4", "synthetic:big", "cifar11"])
 def test_unknown_data_is_refused(data: str) -> None:
     with pytest.raises(UsageError, match=data):
         find_source("cifar10", data)
@@ -159,7 +159,7 @@ def test_unknown_data_is_refused(data: str) -> None:
 
 def test_a_place_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UsageError, match="neither CIFAR-10"):
+    with pytest.raises(UsageError, match="neither a known dataset"):
         find_source("cifar10", str(tmp_path))
 
 

@@ -26,14 +26,15 @@ class BatchStream:
         num_images: size of the training set.
         batch_size: images per step.
         seed: the run's seed.
-        augmentation: "crop-flip" or "none".
+        augmentation: "crop-flip", "crop" or "none".
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int, augmentation: str) -> None:
         self.num_images = num_images
         self.batch_size = batch_size
         self.seed = seed
-        self.augment = augmentation == "crop-flip"
+        self.crop = augmentation in ("crop-flip", "crop")
+        self.flip = augmentation == "crop-flip"
         self._epochs: dict[int, Tensor] = {}
 
     def draws(self, step: int) -> Tensor:
@@ -56,12 +57,12 @@ class BatchStream:
         n = self.num_images
         table = torch.empty(n, 4, dtype=torch.int32)
         table[:, INDEX] = torch.randperm(n, generator=generator(self.seed, "order", epoch))
-        if self.augment:
+        table[:, ROW:] = torch.tensor([PAD, PAD, 0])  # the crop that gives the image back
+        if self.crop:
             stream = generator(self.seed, "augmentation", epoch)
             table[:, ROW : COLUMN + 1] = torch.randint(2 * PAD + 1, (n, 2), generator=stream, dtype=torch.int32)
-            table[:, FLIP] = torch.randint(2, (n,), generator=stream, dtype=torch.int32)
-        else:
-            table[:, ROW:] = torch.tensor([PAD, PAD, 0])  # the crop that gives the image back
+            flips = torch.randint(2, (n,), generator=stream, dtype=torch.int32)
+            table[:, FLIP] = flips if self.flip else 0
         return table
 
 

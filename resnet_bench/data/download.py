@@ -32,13 +32,20 @@ Progress = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file with known content: its size in bytes, its checksums as hex digits, its mirrors in order of preference."""
+    """A file with known content: its size in bytes, its checksums as hex digits, its mirrors in order of preference.
+
+    The SHA-256 is empty where only an MD5 was published.
+    """
 
     name: str
     size: int
     md5: str
     sha256: str
     urls: tuple[str, ...]
+
+    def accepts(self, md5: str, sha256: str) -> bool:
+        """Are these its checksums."""
+        return md5 == self.md5 and self.sha256 in ("", sha256)
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ class _Download:
         return self.final.with_name(f"{self.final.name}.part")
 
     def is_whole(self, path: Path) -> bool:
-        return _size(path) == self.remote.size and file_digests(path) == (self.remote.md5, self.remote.sha256)
+        return _size(path) == self.remote.size and self.remote.accepts(*file_digests(path))
 
     def run(self) -> None:
         failures: list[tuple[str, str]] = []
@@ -148,7 +155,10 @@ class _Download:
             found = f"{_size(self.part)} bytes with sha256 {file_digests(self.part)[1]}"
             aside = _set_aside(self.part, self.final)
             # The fault may lie in bytes that were there before: a resumed download is tried again, from the start.
-            raise _Trouble(f"wrong content ({found}, not {self.remote.sha256}), kept at {aside}", again=start > 0)
+            raise _Trouble(
+                f"wrong content ({found}, not {self.remote.sha256 or self.remote.md5}), kept at {aside}",
+                again=start > 0,
+            )
         if self.final.exists():
             _set_aside(self.final, self.final)
         self.part.replace(self.final)

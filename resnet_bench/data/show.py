@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from resnet_bench.config import AUGMENTATION_OF
 from resnet_bench.data.batches import INDEX, BatchStream, make_batch, pixel_mean
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.errors import UsageError
@@ -24,7 +25,7 @@ def augmented_views(dataset: Dataset, seed: int) -> tuple[list[int], Images]:
     images = torch.from_numpy(dataset.train_images)
     mean = pixel_mean(images)
     size = len(images)
-    stream = BatchStream(size, size, seed, "crop-flip" if min(images.shape[-2:]) >= 16 else "none")
+    stream = BatchStream(size, size, seed, AUGMENTATION_OF.get(dataset.name, "crop-flip"))
     chosen = stream.draws(0)[:COLUMNS, INDEX]
     views = []
     for epoch in range(EPOCHS):

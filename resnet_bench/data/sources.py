@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_bench.data import builtin, cifar10, folder
+from resnet_bench.data import builtin, folder
 from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.known import KNOWN
 from resnet_bench.errors import UsageError
 
 Progress = Callable[[int, int], None]  # (done, total), bytes or images
-BUILTIN = ("cifar10", "digits", "synthetic")
+BUILTIN = (*KNOWN, "digits", "synthetic")
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def find_source(default: str, data: str | None = None, environ: Mapping[str, str] = os.environ) -> Source:
-    """The source that `data` names: a dataset's name, a place of CIFAR-10, or a folder of images.
+    """The source that `data` names: a dataset's name, the place of a known one, or a folder of images.
 
     Args:
         default: the dataset to use where `data` is not given, or is an empty folder (CIFAR-10 is fetched into it).
-        data: as DATA= on the command line.
+        data: as DATA= on the command line: a name, a path, or both as in mnist:PATH.
         environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
 
     Raises:
@@ -48,22 +49,45 @@ def find_source(default: str, data: str | None = None, environ: Mapping[str, str
     """
     if not data:
         return _named(default, [], "the study's own dataset", environ)
-    if data.partition(":")[0] in BUILTIN:
+    name, _, rest = data.partition(":")
+    if name in KNOWN and rest:
+        place = _existing(Path(rest).expanduser(), data)
+        if KNOWN[name].files.find([("DATA", place)]) is None:
+            raise UsageError(f"DATA={data}: no {KNOWN[name].files.title} lies there")
+        return _named(name, [("DATA", place)], f"DATA={data}", environ)
+    if name in BUILTIN:
         return _named(data, [], f"DATA={data}", environ)
-    place = Path(data).expanduser()
-    if not place.exists():
-        known = ", ".join(BUILTIN)
-        raise UsageError(f"DATA={data}: no such file or folder, and no dataset of that name (known: {known})")
-    if cifar10.find([("DATA", place)]) is not None:
-        return _named("cifar10", [("DATA", place)], f"DATA={data} holds CIFAR-10", environ)
+    place = _existing(Path(data).expanduser(), data)
+    if known := _recognise(place, data):
+        title = KNOWN[known].files.title
+        return _named(known, [("DATA", place)], f"DATA={data} holds {title}", environ)
     if place.is_dir() and not any(place.iterdir()):
         return _named(default, [("DATA", place)], f"DATA={data} is empty", environ)
     if place.is_dir() and ((place / "train").is_dir() or (place / "test").is_dir()):
         return _image_folder(place, f"DATA={data} is a folder of images", environ)
     raise UsageError(
-        f"DATA={data}: neither CIFAR-10 (cifar-10-python.tar.gz or cifar-10-batches-py/) nor images in "
+        f"DATA={data}: neither a known dataset as it is published (cifar-10-python.tar.gz, say) nor images in "
         "train/<class>/ and test/<class>/"
     )
+
+
+def _existing(place: Path, data: str) -> Path:
+    if not place.exists():
+        raise UsageError(
+            f"DATA={data}: no such file or folder, and no dataset of that name (known: {', '.join(BUILTIN)})"
+        )
+    return place
+
+
+def _recognise(place: Path, data: str) -> str:
+    """The name of the known dataset that lies there; "" if none does."""
+    named = {name: found for name, known in KNOWN.items() if (found := known.files.find([("DATA", place)])) is not None}
+    for name, found in named.items():
+        if KNOWN[name].files.recognises(found):
+            return name
+    if len(named) > 1:
+        raise UsageError(f"DATA={data}: may be {' or '.join(named)}; say which, as in DATA={next(iter(named))}:{data}")
+    return next(iter(named), "")
 
 
 def _named(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapping[str, str]) -> Source:
@@ -74,8 +98,8 @@ def _named(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
         shape = _parse_shape(shape_text) if shape_text else (3, 32, 32)
         dataset = builtin.synthetic(shape, num_train=256, num_test=64) if shape_text else builtin.synthetic()
         return Source(dataset.name, "made here", reason, shape, True, lambda _: dataset)
-    if kind == "cifar10":
-        return _cifar10(places, reason, environ)
+    if kind in KNOWN:
+        return _known(kind, places, reason, environ)
     raise UsageError(f"dataset {name!r} is unknown; one of {', '.join(BUILTIN)}, or the path of a folder of images")
 
 
@@ -89,24 +113,26 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def cifar10_places(environ: Mapping[str, str] = os.environ) -> list[tuple[str, Path]]:
-    """Where CIFAR-10 is looked for when DATA does not say: RESNET_BENCH_DATA, then the cache."""
+def usual_places(environ: Mapping[str, str] = os.environ) -> list[tuple[str, Path]]:
+    """Where known datasets are looked for when DATA does not say: RESNET_BENCH_DATA, then the cache."""
     places = [("RESNET_BENCH_DATA", Path(environ["RESNET_BENCH_DATA"]))] if environ.get("RESNET_BENCH_DATA") else []
     return [*places, ("cache", cache_folder(environ))]
 
 
-def _cifar10(places: list[tuple[str, Path]], reason: str, environ: Mapping[str, str]) -> Source:
+def _known(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapping[str, str]) -> Source:
+    known = KNOWN[name]
     target = places[0][1] if places else cache_folder(environ)
-    everywhere = [*places, *cifar10_places(environ)]
-    found = ((label, cifar10.find([(label, place)])) for label, place in everywhere)
+    everywhere = [*places, *usual_places(environ)]
+    system = [("system", folder) for folder in known.files.system]
+    found = ((label, known.files.find([(label, place)])) for label, place in [*everywhere, *system])
     label, path = next(((label, path) for label, path in found if path is not None), ("", None))
     why = f"{reason}, found at {label}" if label else f"{reason}, found nowhere"
 
     def load(progress: Progress | None) -> Dataset:
-        return cifar10.read(cifar10.obtain(everywhere, target, progress=progress))
+        return known.files.read(known.files.obtain(everywhere, target, progress=progress))
 
     where = str(path) if path else f"not found yet; will be fetched into {target}"
-    return Source("cifar10", where, why, (3, 32, 32), path is not None, load)
+    return Source(name, where, why, known.image_shape, path is not None, load)
 
 
 def _image_folder(place: Path, reason: str, environ: Mapping[str, str]) -> Source:

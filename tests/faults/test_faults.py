@@ -19,7 +19,6 @@ import pytest
 import torch
 
 from resnet_bench import sealed
-from resnet_bench.data import cifar10
 from resnet_bench.data import folder as image_folders
 from resnet_bench.errors import UsageError
 from resnet_bench.results import CURVES, RUNS, read_csv
@@ -28,7 +27,7 @@ from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.status import status_table
 from resnet_bench.study.verify import verify
 from resnet_bench.training import checkpoint
-from tests import test_cifar10
+from tests import test_cifar
 from tests.conftest import ROOT
 from tests.faults import checks
 from tests.faults.work import CRASHED, Work, command_line, finish, small_runs, start
@@ -190,7 +189,7 @@ def test_f5_crashes_while_resuming_from_a_damaged_checkpoint(work: Work) -> None
 
 def batches_are_refused(batches: Path) -> bool:
     try:
-        cifar10.read(batches, test_cifar10.FILES)
+        test_cifar.FILES.read(batches)
     except UsageError:
         return True
     return False
@@ -211,7 +210,7 @@ def flippable(work: Work, images: Path) -> dict[str, tuple[Path, Callable[[], bo
     newest = run / checkpoint.NEWEST
     batches = images.parent / "cifar-10-batches-py"
     if not batches.exists():
-        test_cifar10.write_folder(batches)
+        test_cifar.write_folder(batches)
     return {
         **files,
         "batch": (batches / "data_batch_3", lambda: batches_are_refused(batches)),

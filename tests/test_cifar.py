@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from resnet_bench.data import cifar10
-from resnet_bench.data.cifar10 import BATCH_FOLDER, Cifar10Files, find, obtain, read
+from resnet_bench.data.cifar import CIFAR10 as OFFICIAL
+from resnet_bench.data.cifar import CifarFiles
 from resnet_bench.data.download import Limits, RemoteFile
 from resnet_bench.errors import Failure, UsageError
 
@@ -54,11 +54,11 @@ def contents(dump: Any = python2_pickle) -> dict[str, bytes]:
     """The seven members with random images, pickled by `dump`."""
     draw = np.random.default_rng(0)
     members = {}
-    for name in (*cifar10.TRAIN_BATCHES, cifar10.TEST_BATCH):
+    for name in (*OFFICIAL.train, OFFICIAL.test):
         data = draw.integers(0, 256, (PER_BATCH, 3072), dtype=np.uint8)
         labels = draw.integers(0, 10, PER_BATCH).tolist()
         members[name] = dump({b"batch_label": b"a batch", b"labels": labels, b"data": data, b"filenames": [b"x.png"]})
-    members[cifar10.META] = dump({b"num_cases_per_batch": PER_BATCH, b"label_names": [c.encode() for c in CLASSES]})
+    members[OFFICIAL.meta] = dump({b"num_cases_per_batch": PER_BATCH, b"label_names": [c.encode() for c in CLASSES]})
     return members
 
 
@@ -72,18 +72,19 @@ def tar_bytes(members: dict[str, bytes], extra: tuple[tarfile.TarInfo, ...] = ()
         for info in extra:
             archive.addfile(info)
         for name in reversed([*members, "readme.html"]):
-            info = tarfile.TarInfo(f"{BATCH_FOLDER}/{name}")
+            info = tarfile.TarInfo(f"{OFFICIAL.folder}/{name}")
             content = members.get(name, b"<html>")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return file.getvalue()
 
 
-def files_for(archive: bytes, members: dict[str, bytes] = MEMBERS, *urls: str) -> Cifar10Files:
+def files_for(archive: bytes, members: dict[str, bytes] = MEMBERS, *urls: str) -> CifarFiles:
     """Checksums that accept exactly these bytes."""
     md5, sha256 = hashlib.md5(archive).hexdigest(), hashlib.sha256(archive).hexdigest()
     remote = RemoteFile(NAME, len(archive), md5, sha256, urls)
-    return Cifar10Files(remote, {name: hashlib.md5(content).hexdigest() for name, content in members.items()})
+    md5s = {name: hashlib.md5(content).hexdigest() for name, content in members.items()}
+    return replace(OFFICIAL, archive=remote, members=md5s)
 
 
 ARCHIVE = tar_bytes(MEMBERS)
@@ -106,7 +107,7 @@ def archive(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "data" / BATCH_FOLDER)
+    return write_folder(tmp_path / "data" / OFFICIAL.folder)
 
 
 def write_folder(folder: Path, members: dict[str, bytes] = MEMBERS) -> Path:
@@ -141,22 +142,22 @@ def mirror(tmp_path: Path) -> Iterator[str]:
 def test_the_official_checksums_are_those_of_torchvision() -> None:
     from torchvision.datasets import CIFAR10
 
-    assert cifar10.ARCHIVE.md5 == CIFAR10.tgz_md5
-    assert cifar10.ARCHIVE.name == CIFAR10.filename and CIFAR10.url in cifar10.ARCHIVE.urls
-    assert CIFAR10.base_folder == BATCH_FOLDER
+    assert OFFICIAL.archive.md5 == CIFAR10.tgz_md5
+    assert OFFICIAL.archive.name == CIFAR10.filename and CIFAR10.url in OFFICIAL.archive.urls
+    assert CIFAR10.base_folder == OFFICIAL.folder
     listed = dict(CIFAR10.train_list + CIFAR10.test_list) | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
-    assert dict(cifar10.OFFICIAL.members) == listed
-    assert [name for name, _ in CIFAR10.train_list] == list(cifar10.TRAIN_BATCHES)
+    assert dict(OFFICIAL.members) == listed
+    assert [name for name, _ in CIFAR10.train_list] == list(OFFICIAL.train)
 
 
 def test_agrees_with_torchvision(archive: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets import CIFAR10
 
     md5 = FILES.members
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in cifar10.TRAIN_BATCHES])
-    monkeypatch.setattr(CIFAR10, "test_list", [[cifar10.TEST_BATCH, md5[cifar10.TEST_BATCH]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5[cifar10.META]})
-    from_archive, from_folder = read(archive, FILES), read(folder, FILES)
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in OFFICIAL.train])
+    monkeypatch.setattr(CIFAR10, "test_list", [[OFFICIAL.test, md5[OFFICIAL.test]]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5[OFFICIAL.meta]})
+    from_archive, from_folder = FILES.read(archive), FILES.read(folder)
     assert from_archive.digest == from_folder.digest and from_archive.name == "cifar10"
     for train in (True, False):
         theirs = CIFAR10(str(folder.parent), train=train)
@@ -169,13 +170,13 @@ def test_agrees_with_torchvision(archive: Path, folder: Path, monkeypatch: pytes
 
 def test_reads_what_python_3_and_numpy_2_pickle(tmp_path: Path) -> None:
     members = contents(partial(pickle.dumps, protocol=2))
-    folder = write_folder(tmp_path / BATCH_FOLDER, members)
-    assert read(folder, files_for(b"", members)).digest == read(write_folder(tmp_path / "old"), FILES).digest
+    folder = write_folder(tmp_path / OFFICIAL.folder, members)
+    assert files_for(b"", members).read(folder).digest == FILES.read(write_folder(tmp_path / "old")).digest
 
 
 def test_reading_leaves_the_disk_alone(archive: Path) -> None:
     before = sorted(archive.parent.rglob("*"))
-    read(archive, FILES)
+    FILES.read(archive)
     assert sorted(archive.parent.rglob("*")) == before
 
 
@@ -187,7 +188,7 @@ def assert_rejected(path: Path, altered: bytes, source: Path, *words: str) -> No
     path.write_bytes(altered)
     aside = path.with_name(f"{path.name}.rejected")
     with pytest.raises(UsageError) as caught:
-        read(source, FILES)
+        FILES.read(source)
     message = str(caught.value)
     assert "\n" not in message and message.startswith(f"{path}: ") and str(aside) in message
     assert all(word in message for word in words), message
@@ -225,7 +226,7 @@ def test_what_cannot_be_moved_is_left(archive: Path, monkeypatch: pytest.MonkeyP
     archive.write_bytes(b"x")
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(UsageError, match=r"left where it is .*Read-only file system"):
-        read(archive, FILES)
+        FILES.read(archive)
     assert archive.read_bytes() == b"x"
 
 
@@ -233,7 +234,7 @@ def test_what_cannot_be_moved_is_left(archive: Path, monkeypatch: pytest.MonkeyP
 def test_a_missing_batch_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UsageError, match=f"{name} missing"):
-        read(folder, FILES)
+        FILES.read(folder)
 
 
 # ---------------------------------------------------------------------------------------------- malice
@@ -256,20 +257,20 @@ def test_a_malicious_pickle_does_nothing(tmp_path: Path) -> None:
     assert marker.exists()  # it does bite
     marker.unlink()
     members = {**MEMBERS, "data_batch_1": evil}
-    folder = write_folder(tmp_path / BATCH_FOLDER, members)
+    folder = write_folder(tmp_path / OFFICIAL.folder, members)
     with pytest.raises(UsageError, match="system has no place in a batch file"):
-        read(folder, files_for(b"", members))  # even were its checksum right
+        files_for(b"", members).read(folder)  # even were its checksum right
     with pytest.raises(UsageError, match=r"data_batch_1.*md5"):
-        read(folder, FILES)
+        FILES.read(folder)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([1]), pickle.dumps({b"data": 1})])
 def test_a_batch_of_another_format_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
     members = {**MEMBERS, "data_batch_1": content}
-    folder = write_folder(tmp_path / BATCH_FOLDER, members)
+    folder = write_folder(tmp_path / OFFICIAL.folder, members)
     with pytest.raises(UsageError) as caught:
-        read(folder, files_for(b"", members))
+        files_for(b"", members).read(folder)
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
@@ -283,13 +284,13 @@ def entry(name: str, kind: bytes, link: str = "", size: int = 0) -> tarfile.TarI
     "extra",
     [
         entry("../evil", tarfile.REGTYPE),
-        entry(f"{BATCH_FOLDER}/../../evil", tarfile.REGTYPE),
+        entry(f"{OFFICIAL.folder}/../../evil", tarfile.REGTYPE),
         entry("/tmp/evil", tarfile.REGTYPE),
-        entry(f"{BATCH_FOLDER}/data_batch_1", tarfile.SYMTYPE, "/etc/passwd"),
-        entry(f"{BATCH_FOLDER}/data_batch_1", tarfile.LNKTYPE, "/etc/passwd"),
-        entry(f"{BATCH_FOLDER}/data_batch_1", tarfile.CHRTYPE),
-        entry(f"{BATCH_FOLDER}/data_batch_1", tarfile.FIFOTYPE),
-        entry(f"{BATCH_FOLDER}/data_batch_1", tarfile.DIRTYPE),
+        entry(f"{OFFICIAL.folder}/data_batch_1", tarfile.SYMTYPE, "/etc/passwd"),
+        entry(f"{OFFICIAL.folder}/data_batch_1", tarfile.LNKTYPE, "/etc/passwd"),
+        entry(f"{OFFICIAL.folder}/data_batch_1", tarfile.CHRTYPE),
+        entry(f"{OFFICIAL.folder}/data_batch_1", tarfile.FIFOTYPE),
+        entry(f"{OFFICIAL.folder}/data_batch_1", tarfile.DIRTYPE),
     ],
     ids=lambda info: f"{info.name}-{info.type.decode()}",
 )
@@ -298,28 +299,28 @@ def test_hostile_members_are_passed_over_and_nothing_is_written(tmp_path: Path, 
     folder.mkdir(parents=True)
     path = folder / NAME
     path.write_bytes(with_member := tar_bytes(MEMBERS, (extra,)))
-    assert read(path, files_for(with_member)).train_images.shape == (5 * PER_BATCH, 3, 32, 32)
+    assert files_for(with_member).read(path).train_images.shape == (5 * PER_BATCH, 3, 32, 32)
     others = {name: content for name, content in MEMBERS.items() if name != "data_batch_1"}
     path.write_bytes(instead := tar_bytes(others, (extra,)))
     with pytest.raises(UsageError, match="data_batch_1 missing"):
-        read(path, files_for(instead))
+        files_for(instead).read(path)
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", folder, path]
 
 
-@pytest.mark.parametrize("name", [f"{BATCH_FOLDER}/data_batch_1", "other"])
+@pytest.mark.parametrize("name", [f"{OFFICIAL.folder}/data_batch_1", "other"])
 def test_a_huge_member_is_refused(tmp_path: Path, name: str) -> None:
     bomb = tar_bytes(MEMBERS, (entry(name, tarfile.REGTYPE, size=10 << 30),))
     (tmp_path / NAME).write_bytes(bomb)
     with pytest.raises(UsageError, match="10737418240 bytes, refused"):
-        read(tmp_path / NAME, files_for(bomb))
+        files_for(bomb).read(tmp_path / NAME)
 
 
 def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"not gzip")
     with pytest.raises(UsageError, match="cannot be read"):
-        read(tmp_path / NAME, files_for(b"not gzip"))
+        files_for(b"not gzip").read(tmp_path / NAME)
     with pytest.raises(UsageError, match="cannot be read"):
-        read(tmp_path / "absent" / NAME, FILES)
+        FILES.read(tmp_path / "absent" / NAME)
 
 
 # ---------------------------------------------------------------------------------------------- finding and obtaining
@@ -327,32 +328,34 @@ def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_find_accepts_the_thing_itself_and_what_contains_it(archive: Path, folder: Path, tmp_path: Path) -> None:
     for place, expected in ((archive, archive), (tmp_path, archive), (folder, folder), (folder.parent, folder)):
-        assert find([("nowhere", tmp_path / "absent"), ("place", place)]) == expected
-    (tmp_path / "empty" / BATCH_FOLDER).mkdir(parents=True)
+        assert OFFICIAL.find([("nowhere", tmp_path / "absent"), ("place", place)]) == expected
+    (tmp_path / "empty" / OFFICIAL.folder).mkdir(parents=True)
     (tmp_path / "other.tar.gz").write_text("")
-    assert find([("a", tmp_path / "empty"), ("b", tmp_path / "other.tar.gz"), ("c", tmp_path / "served")]) is None
+    assert (
+        OFFICIAL.find([("a", tmp_path / "empty"), ("b", tmp_path / "other.tar.gz"), ("c", tmp_path / "served")]) is None
+    )
 
 
 def test_obtain_prefers_what_is_there(archive: Path, folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    assert obtain([("DATA", folder), ("other", archive)], cache, files=FILES) == folder
-    assert obtain([], archive.parent, files=FILES) == archive
+    assert FILES.obtain([("DATA", folder), ("other", archive)], cache) == folder
+    assert FILES.obtain([], archive.parent) == archive
     assert not cache.exists()
 
 
 def test_obtain_downloads_into_the_cache(mirror: str, tmp_path: Path) -> None:
     files = replace(FILES, archive=replace(FILES.archive, urls=(mirror,)))
     seen: list[int] = []
-    path = obtain([], tmp_path / "cache", progress=lambda done, _: seen.append(done), files=files, limits=LIMITS)
+    path = files.obtain([], tmp_path / "cache", progress=lambda done, _: seen.append(done), limits=LIMITS)
     assert path == tmp_path / "cache" / NAME and seen[-1] == len(ARCHIVE)
-    assert read(path, files).digest == read(write_folder(tmp_path / "folder"), FILES).digest
+    assert files.read(path).digest == FILES.read(write_folder(tmp_path / "folder")).digest
 
 
 def test_the_environment_replaces_the_mirrors(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNET_BENCH_CIFAR10_URL", mirror)
-    assert obtain([], tmp_path / "cache", files=FILES, limits=LIMITS).read_bytes() == ARCHIVE
+    assert FILES.obtain([], tmp_path / "cache", limits=LIMITS).read_bytes() == ARCHIVE
     with pytest.raises(Failure, match="announces"):  # the official checksums stay
-        obtain([], tmp_path / "other", limits=LIMITS)
+        OFFICIAL.obtain([], tmp_path / "other", limits=LIMITS)
 
 
 def test_nowhere_and_no_mirror_says_everything_tried_and_the_ways_on(mirror: str, tmp_path: Path) -> None:
@@ -360,7 +363,7 @@ def test_nowhere_and_no_mirror_says_everything_tried_and_the_ways_on(mirror: str
     files = replace(FILES, archive=replace(FILES.archive, urls=urls))
     cache = tmp_path / "cache"
     with pytest.raises(Failure) as caught:
-        obtain([("DATA", tmp_path / "a"), ("cache", cache)], cache, files=files, limits=LIMITS)
+        files.obtain([("DATA", tmp_path / "a"), ("cache", cache)], cache, limits=LIMITS)
     lines = str(caught.value).splitlines()
     assert caught.value.exit_code == 1 and len(lines) == 8
     assert lines[1:3] == [f"  DATA: {tmp_path / 'a'}: nothing there", f"  cache: {cache}: nothing there"]
@@ -372,11 +375,11 @@ def test_offline_forbids_downloading(mirror: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("RESNET_BENCH_OFFLINE", "1")
     monkeypatch.setenv("RESNET_BENCH_CIFAR10_URL", mirror)
     with pytest.raises(Failure, match="RESNET_BENCH_OFFLINE=1 forbids downloading"):
-        obtain([], tmp_path / "cache", files=FILES)
+        FILES.obtain([], tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_a_failure(mirror: str, tmp_path: Path) -> None:
     (tmp_path / "occupied").write_text("")
     with pytest.raises(Failure, match=f"cannot write {tmp_path / 'occupied'}.* {len(ARCHIVE)} bytes"):
-        obtain([], tmp_path / "occupied", files=FILES)
+        FILES.obtain([], tmp_path / "occupied")
