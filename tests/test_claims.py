@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import verdict_rates
 from resnet_bench.analysis import claims
 from resnet_bench.analysis.blocks import by_seed, complete
 from resnet_bench.analysis.claims import judge
@@ -267,31 +266,7 @@ def test_operations_on_two_pairs_of_depths_are_judged_by_one() -> None:
 # ---------------------------------------------------------------------------------------------- simulated studies
 
 
-def simulated(luck: np.random.Generator, slope: float, seed_spread: float = 1.0) -> dict[str, str]:
-    """Plain nets whose error rises by `slope` points from 20 to 110, residual ones whose error does not move."""
-    places = {depth: place / (len(DEPTHS) - 1) for place, depth in enumerate(DEPTHS)}
-
-    def error(rise: float) -> Error:
-        noise = {(d, s): luck.normal(0, seed_spread) for d in DEPTHS for s in SEEDS}
-        return lambda depth, seed: 30 + rise * places[depth] + noise[depth, seed]
-
-    return verdicts(study(error(slope), error(0)))
-
-
-def test_no_effect_is_hardly_ever_supported() -> None:
-    luck, supported = np.random.default_rng(0), Counter[str]()
-    for _ in range(1000):
-        found = simulated(luck, 0)
-        supported.update(name for name, verdict in found.items() if verdict == "supported" and name != "fair")
-        supported["any false"] += any(
-            found[name] == "supported"
-            for name in ("plain-degrades-train", "plain-degrades-test", "gap-grows-train", "gap-grows-test", "twins")
-        )
-    assert supported["any false"] <= 50
-
-
-def test_the_effect_of_the_demo_is_found() -> None:
-    luck = np.random.default_rng(1)
-    found = [simulated(luck, 51, seed_spread=8) for _ in range(200)]
-    for claim in ("plain-degrades-train", "gap-grows-train", "twins"):
-        assert sum(verdict[claim] == "supported" for verdict in found) >= 180
+def test_verdicts_on_simulated_studies_are_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fewer than `python -m benchmarks.verdict_rates` looks at."""
+    assert verdict_rates.main(["--studies", "100"]) == 0
+    assert "any of them" in capsys.readouterr().out

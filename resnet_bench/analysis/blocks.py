@@ -12,7 +12,7 @@ from resnet_bench.config import Arm
 def by_seed(runs: pd.DataFrame, arm: Arm, column: str) -> pd.DataFrame:
     """Errors of an arm by seed (rows) and depth (columns, ascending); NaN where there is none."""
     chosen = runs[(runs["arch"] == arm[0]) & (runs["shortcut"] == arm[1])]
-    table = chosen.pivot_table(index="seed", columns="depth", values=column, aggfunc="first", dropna=False)
+    table = chosen.set_index(["seed", "depth"])[column].unstack()
     return table.astype(float).sort_index().sort_index(axis=1)
 
 

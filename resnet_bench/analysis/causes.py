@@ -63,7 +63,8 @@ def _healthy(rows: pd.DataFrame) -> Finding:
     deepest = rows[rows["depth"] == rows["depth"].max()].fillna({"response_std": 0.0, "grad_norm": 0.0})
     lowest = deepest.groupby("seed")["response_std"].min()
     moments = deepest.sort_values("layer_index").groupby(["seed", "step"])["grad_norm"]
-    ratios = (moments.first() / moments.last()).fillna(0.0)  # without a gradient at either end it is not healthy
+    # Without a gradient at either end it is not healthy.
+    ratios = (moments.first() / moments.last()).replace(np.inf, 0.0).fillna(0.0)
     healthy = (lowest >= HEALTHY_STD) & (ratios.groupby("seed").min() >= HEALTHY_RATIO)
     evidence = (
         f"plain-{int(deepest['depth'].iloc[0])}: lowest response {lowest.min():.3g}, gradient norm of the first layer "
@@ -79,15 +80,7 @@ def _healthy(rows: pd.DataFrame) -> Finding:
 
 def _small(rows: pd.DataFrame) -> Iterator[Finding]:
     """Section 4.2, analysis of layer responses, figure 7."""
-    last = rows[rows["step"] == rows.groupby("run_id")["step"].transform("max")]
-    last = last[last["status"] == "ok"]
-    last = last[last.groupby("run_id")["response_std"].transform(lambda column: column.notna().all()).astype(bool)]
-    means = (
-        last.assign(response=np.log(last["response_std"].clip(lower=LOWEST)))
-        .groupby(["arch", "shortcut", "depth", "seed"])["response"]
-        .mean()
-        .reset_index()
-    )
+    means = _responses(rows)
     arms = sorted(set(means.loc[means["arch"] == "residual", "shortcut"]))
     for shortcut in arms or ["a"]:
         residual = means[(means["arch"] == "residual") & (means["shortcut"] == shortcut)]
@@ -96,10 +89,25 @@ def _small(rows: pd.DataFrame) -> Iterator[Finding]:
         yield _smaller_with_depth(name, residual)
 
 
+def _responses(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each net the mean logarithm of its layers' responses at the last step."""
+    if rows.empty:
+        return pd.DataFrame(columns=["arch", "shortcut", "depth", "seed", "response"])
+    last = rows[rows["step"] == rows.groupby("run_id")["step"].transform("max")]
+    last = last[last["status"] == "ok"]
+    last = last[last.groupby("run_id")["response_std"].transform(lambda column: column.notna().all()).astype(bool)]
+    return (
+        last.assign(response=np.log(last["response_std"].clip(lower=LOWEST)))
+        .groupby(["arch", "shortcut", "depth", "seed"])["response"]
+        .mean()
+        .reset_index()
+    )
+
+
 def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) -> Finding:
     claim, subject = "responses-small", f"plain and {name}"
     statement, test = "a residual net's layers respond less than its plain twin's", "sign flips over pairs"
-    pairs = plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual"))
+    pairs = plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual")) if len(plain) else plain
     if pairs.empty:
         return Finding(claim_row(claim, subject, statement, test, "no signals of twins were recorded"))
     less = (pairs["response_plain"] - pairs["response_residual"]).to_numpy(dtype=float)
@@ -122,7 +130,7 @@ def _smaller_than_twins(name: str, residual: pd.DataFrame, plain: pd.DataFrame) 
 def _smaller_with_depth(name: str, residual: pd.DataFrame) -> Finding:
     claim, statement = "responses-fall", "a deeper residual net's layers respond less"
     test = "Page's test over depth, seeds as blocks"
-    table = complete(residual.pivot_table(index="seed", columns="depth", values="response", dropna=False))
+    table = complete(residual.set_index(["seed", "depth"])["response"].unstack().sort_index(axis=1))
     if table.empty or table.shape[1] < 2:
         return Finding(claim_row(claim, name, statement, test, "no signals of two depths in one seed were recorded"))
     values = table.to_numpy(dtype=float)

@@ -6,12 +6,13 @@ import functools
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,11 +65,20 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
             matplotlib.rcParams.update(STYLE)
             made = function(*args, **kwargs)
             if isinstance(made, Figure):
-                for text in made.findobj(Text):
+                for text in _texts(made):
                     text.set_text(drawable(text.get_text()))
             return made
 
     return call
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    """Everything written but the ticks, which come into being when they are drawn."""
+    yield from figure.texts
+    for legend in figure.legends:
+        yield from legend.texts
+    for axes in figure.axes:
+        yield from (*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label)
 
 
 def drawable(text: str) -> str:
@@ -251,9 +261,11 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def _png(figure: Figure) -> bytes:
     """256 colours are enough for lines and bands, and make files of a third: reports are sent and committed."""
-    pixels, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=200)
-    with Image.open(pixels) as image:
-        few = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(content, "PNG", optimize=True)
+    canvas: Any = FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    figure.set_dpi(200)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(content, "PNG", dpi=(200, 200))
     return content.getvalue()
