@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from resnet_bench.data.dataset import Dataset, Images, Labels
 from resnet_bench.data.download import RemoteFile
@@ -30,6 +29,8 @@ def assemble(contents: Mapping[str, bytes]) -> Dataset:
 
 
 def _split(content: bytes, name: str) -> tuple[Images, Labels]:
+    from scipy.io import loadmat  # takes a while to load, and few studies need it
+
     try:
         values: dict[str, Any] = loadmat(io.BytesIO(content), variable_names=["X", "y"])
         images, labels = values["X"], values["y"].reshape(-1)
