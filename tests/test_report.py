@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from resnet_bench.errors import UsageError
 from resnet_bench.report import canvas, figures, render, summarize, tables
-from resnet_bench.report.claims_table import claims
+from resnet_bench.report.claims_table import claims, verdict_sentence
 from resnet_bench.report.confusion_figure import draw_confusion
 from resnet_bench.report.load import StudyFrames, load
 from resnet_bench.report.summary import WIDTH, compare, summary
@@ -374,6 +374,15 @@ def test_every_claim_has_its_verdict_in_the_summary() -> None:
 def test_pairs_are_by_seed() -> None:
     found = compare(with_train_errors((1.0, 5.0), (2.0, 6.0)), ("plain", "none"))
     assert found is not None and list(found.rises) == [1.0, 1.0]
+
+
+def test_the_verdict_names_the_options_where_they_differ() -> None:
+    found = claims(frames_of(studies.shortcuts()))
+    assert "residual nets do not: supported;" in verdict_sentence(found)
+    differing = [replace(r, verdict="contradicted") if r.subject == "residual (C)" else r for r in found]
+    assert "supported (residual (A)), supported (residual (B)), contradicted (residual (C))" in verdict_sentence(
+        differing
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)

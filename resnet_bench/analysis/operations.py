@@ -46,6 +46,12 @@ def one_pair(rows: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
+def one_depth(rows: pd.DataFrame) -> int:
+    """Of lesions at several depths that with most seeds; of equals the deepest."""
+    seeds = rows.groupby("depth")["seed"].nunique()
+    return int(seeds[seeds == seeds.max()].index.max())
+
+
 def _exists(rows: pd.DataFrame) -> Finding:
     """Section 1: a deeper net can be the shallower one and identity layers."""
     claim, subject = "solution-exists", "plain"
@@ -86,8 +92,7 @@ def _lesions(runs: pd.DataFrame, lesions: pd.DataFrame) -> Finding:
     pairs = plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual"))
     if pairs.empty:
         return Finding(claim_row(claim, subject, statement, test, "no twins were operated on"))
-    seeds = pairs.groupby("depth")["seed"].nunique()
-    depth = int(seeds[seeds == seeds.max()].index.max())  # one depth: that with most seeds, of equals the deepest
+    depth = one_depth(pairs)
     pairs = pairs[pairs["depth"] == depth]
     less = pairs["rise_plain"] - pairs["rise_residual"]
     evidence = (

@@ -34,12 +34,15 @@ def figure_of(row: ClaimRow) -> str:
 
 
 def verdict_sentence(rows: Sequence[ClaimRow]) -> str:
-    """The study's answer in a sentence: for option A, or the first shortcut option that the study has."""
-    chosen: dict[str, ClaimRow] = {}
-    for row in rows:
-        if row.claim in SHORT:
-            chosen.setdefault(row.claim, row)
-    parts = [f"{SHORT[claim]}: {chosen[claim].verdict}" for claim in SHORT if claim in chosen]
+    """The study's answer in a sentence; where shortcut options differ, for each of them."""
+    parts = []
+    for claim, words in SHORT.items():
+        chosen = [row for row in rows if row.claim == claim]
+        verdicts = {row.verdict for row in chosen}
+        if len(verdicts) == 1:
+            parts.append(f"{words}: {verdicts.pop()}")
+        elif verdicts:
+            parts.append(f"{words}: {', '.join(f'{row.verdict} ({row.subject})' for row in chosen)}")
     text = "; ".join(parts) or "nothing can be said yet"
     return f"{text[0].upper()}{text[1:]}."
 

@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_bench.analysis.operations import one_pair
+from resnet_bench.analysis.operations import one_depth, one_pair
 from resnet_bench.config import display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, styled
@@ -72,8 +72,7 @@ def draw_lesions(frames: StudyFrames) -> Figure:
     what = frames.runs[["run_id", "arch", "shortcut", "depth", "seed"]]
     rows = frames.lesions.merge(what, on="run_id", how="inner")
     rows = rows.assign(rise=rows["lesioned_top1_err"] - rows["intact_top1_err"])
-    seeds = rows.groupby("depth")["seed"].nunique()
-    depth = int(seeds[seeds == seeds.max()].index.max())  # that with most seeds, of equals the deepest
+    depth = one_depth(rows)
     rows = rows[rows["depth"] == depth]
     images = wording.range_of(rows["test_images"])
     caption = (
