@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.sides import config
-from resnet_bench.config import DEPTHS
+from resnet_bench.architectures import DEPTHS
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.environment import configure, fingerprint, gpu_uuid
 from resnet_bench.execution import MEMORY_FORMATS, MODES, Execution
 from resnet_bench.machine import gpu_state
 from resnet_bench.study.terminal import columns
 from resnet_bench.throughput import time_in_turn
-from resnet_bench.training.engine import DeviceData, TrainStep, set_learning_rate
+from resnet_bench.training.engine import DeviceData, TrainStep, optimizer_tensors, set_learning_rate
 from resnet_bench.training.loop import Job, TrainState
 
 EQUAL_STEPS = 20
@@ -41,7 +41,7 @@ def after_steps(job: Job, steps: int) -> list[Tensor]:
 
 
 def _changed(state: TrainState) -> list[Tensor]:
-    momentum = [state.optimizer.state[parameter]["momentum_buffer"] for parameter in state.model.parameters()]
+    momentum = optimizer_tensors(state.optimizer)
     return [*state.model.state_dict().values(), *momentum, *state.meter.tensors()]
 
 

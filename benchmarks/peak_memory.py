@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import sides
 from benchmarks.reference_loop import TrainingImages
-from resnet_bench.config import display_name
+from resnet_bench.architectures import display_name
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.environment import configure, find_device
 from resnet_bench.execution import Execution, default_precision

@@ -35,7 +35,7 @@ from rich.table import Table
 from benchmarks import peak_memory, sides
 from benchmarks.reference_loop import TrainingImages
 from benchmarks.sides import BATCH, OurTraining, Side
-from resnet_bench.config import display_name
+from resnet_bench.architectures import display_name
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure, find_device, fingerprint

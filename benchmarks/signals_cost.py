@@ -12,7 +12,8 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from resnet_bench.config import display_name, find_study
+from resnet_bench.architectures import display_name
+from resnet_bench.config import find_study
 from resnet_bench.data.batches import normalise
 from resnet_bench.data.builtin import digits, synthetic
 from resnet_bench.environment import configure, find_device

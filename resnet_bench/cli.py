@@ -10,11 +10,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from resnet_bench import __version__
-from resnet_bench.config import ARCHS, SHORTCUTS, STUDIES, RunConfig, Study, check_depth, find_study
+from resnet_bench.architectures import (
+    ARCHS,
+    CIFAR,
+    IMAGENET,
+    IMAGENET_SMALL,
+    NAMED,
+    SHORTCUTS,
+    NetworkName,
+    check_depth,
+    check_network,
+)  # fmt: skip
+from resnet_bench.config import (
+    LARGE_SIDE,
+    OPTIMIZERS,
+    SCHEDULES,
+    STUDIES,
+    RunConfig,
+    Study,
+    Variation,
+    family_for,
+    find_study,
+)  # fmt: skip
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
 
 GATED = "benchmarks/gated.py"
+STEMS = {"7x7": IMAGENET, "3x3": IMAGENET_SMALL}
+ARCH_HELP = f"{' or '.join(ARCHS)} (6n+2 layers), or a network of ImageNet style by name: {', '.join(NAMED)}"
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
@@ -71,6 +94,19 @@ def _numbers(what: str) -> Callable[[str], list[int]]:
     return parse
 
 
+def _archs(text: str) -> list[str]:
+    names = text.replace(",", " ").split()
+    known = (*ARCHS, *NAMED)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"{(unknown or [text])[0]!r} is unknown; one of {', '.join(known)}")
+    return names
+
+
+def _rate(text: str) -> float:
+    return _positive(text, "learning rate")
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -95,7 +131,8 @@ def _positive(text: str, unit: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of {unit}")
+        of = f" of {unit}" if unit in ("minutes", "percent") else f" ({unit})"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number{of}")
     return value
 
 
@@ -170,22 +207,39 @@ def _add_sweep(commands: Commands) -> None:
     parser.add_argument("--seeds", type=_numbers("seeds"), help="only these, as in 0,1,2")
     meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
     parser.add_argument("--jobs", type=_count, default=1, help=meaning)
+    _add_variation(parser)
     meaning = "afterwards count and time the study's networks (complexity.csv, throughput.csv)"
     parser.add_argument("--cost", action="store_true", help=meaning)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     _add_where(parser)
 
 
+def _add_variation(parser: _Parser) -> None:
+    group = parser.add_argument_group("otherwise than the study's protocol (changes the protocol's and folder's name)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(sgd, with momentum)")
+    group.add_argument("--schedule", choices=SCHEDULES, default="step", help="cosine: from the rate to 0 (step)")
+    group.add_argument("--lr", type=_rate, help="first learning rate (the study's; adam and adamw: 0.001)")
+    meaning = "begin with every residual function at 0"
+    group.add_argument("--zero-init-residual", action="store_true", help=meaning)
+
+
 def _add_run(commands: Commands) -> None:
     example = "run --study demo --arch plain --depth 56 --seed 0"
     parser = _command(commands, "run", run, "train one network by the rules of a study, into its folder", example)
     parser.add_argument("--study", required=True, help=f"one of {', '.join(STUDIES)}")
-    parser.add_argument("--arch", required=True, choices=ARCHS)
-    parser.add_argument("--depth", required=True, type=int, help="6n+2")
-    parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a)")
+    parser.add_argument("--arch", required=True, choices=(*ARCHS, *NAMED), metavar="ARCH", help=ARCH_HELP)
+    parser.add_argument("--depth", type=int, help="of plain or residual: 6n+2")
+    parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a; of those called by name b)")
+    _add_stem(parser)
     parser.add_argument("--seed", type=int, default=0, help="(0)")
+    _add_variation(parser)
     parser.set_defaults(jobs=1, cost=False)
     _add_where(parser)
+
+
+def _add_stem(parser: _Parser) -> None:
+    meaning = f"of networks called by name; auto: 7x7 from {LARGE_SIDE} pixels a side, else 3x3 without pooling (auto)"
+    parser.add_argument("--stem", choices=("auto", *STEMS), default="auto", help=meaning)
 
 
 def _add_status(commands: Commands) -> None:
@@ -239,8 +293,10 @@ def _add_complexity(commands: Commands) -> None:
     where = "a study's folder: count its networks, and write complexity.csv and layers.csv there"
     parser.add_argument("folder", type=Path, nargs="?", help=where)
     parser.add_argument("--depths", type=_numbers("depths"), help="only these (20,32,44,56,110; all of the study)")
-    parser.add_argument("--arch", choices=ARCHS, help="only this (both)")
-    parser.add_argument("--shortcut", choices=SHORTCUTS, help="only residual networks with this (all)")
+    parser.add_argument("--arch", type=_archs, help=f"only these, comma between them: {ARCH_HELP} (plain,residual)")
+    meaning = "only residual networks with this (all; of networks called by name b)"
+    parser.add_argument("--shortcut", choices=SHORTCUTS, help=meaning)
+    _add_stem(parser)
     parser.add_argument("--input-size", type=int, help="pixels a side, of RGB images (32; the study's)")
     parser.add_argument("--num-classes", type=int, help="length of the logits (10; the study's)")
     parser.add_argument("--per-layer", action="store_true", help="print the layers of each network instead")
@@ -302,9 +358,9 @@ def _add_surgery(commands: Commands) -> None:
 def sweep(arguments: argparse.Namespace) -> int:
     """Plan, train, collect, render."""
     study = _find_study(arguments.study, arguments.device)
-    for depth in arguments.depths or []:
-        check_depth(depth)
-    source, folder, runs = _choose(study, arguments, arguments.depths, arguments.seeds)
+    source, folder = _choose(study, arguments)
+    planned = _runs(study, source, arguments.depths, arguments.seeds)
+    runs = [_variation(arguments).apply(run) for run in planned]
     if arguments.dry_run:
         return _print_plan(study, source, folder, runs, arguments)
     return _train(study, source, folder, runs, arguments)
@@ -314,11 +370,32 @@ def run(arguments: argparse.Namespace) -> int:
     """Train one network of a study."""
     import dataclasses
 
+    if arguments.arch in NAMED and arguments.depth not in (None, NAMED[arguments.arch].depth):
+        raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
+    if arguments.arch not in NAMED and (arguments.depth is None or arguments.stem != "auto"):
+        raise UsageError(f"--arch {arguments.arch} needs --depth, as in --depth 20, and no --stem")
     study = find_study(arguments.study)
-    shortcut = arguments.shortcut or ("none" if arguments.arch == "plain" else "a")
-    source, folder, runs = _choose(study, arguments, [arguments.depth], [arguments.seed])
-    chosen = dataclasses.replace(runs[0], arch=arguments.arch, shortcut=shortcut)
-    return _train(study, source, folder, [chosen], arguments)
+    source, folder = _choose(study, arguments)
+    # Rules may depend on the depth of the paper's own networks.
+    depths = None if arguments.arch in NAMED else [arguments.depth]
+    like = _runs(study, source, depths, [arguments.seed])[0]
+    chosen = dataclasses.replace(like, **_network(arguments, source.image_shape)._asdict())
+    return _train(study, source, folder, [_variation(arguments).apply(chosen)], arguments)
+
+
+def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -> NetworkName:
+    """The network that `run` is to train."""
+    if arguments.arch in NAMED:
+        name = NAMED[arguments.arch]._replace(family=_family(arguments.stem, image_shape))
+    else:
+        name = NetworkName(CIFAR, arguments.arch, arguments.depth, "none" if arguments.arch == "plain" else "a")
+    name = name._replace(shortcut=arguments.shortcut or name.shortcut)
+    check_network(name)
+    return name
+
+
+def _family(stem: str, image_shape: tuple[int, int, int]) -> str:
+    return STEMS[stem] if stem in STEMS else family_for(min(image_shape[1:]))
 
 
 def _find_study(name: str, device: str) -> Study:
@@ -329,22 +406,29 @@ def _find_study(name: str, device: str) -> Study:
     return find_study("cifar10-paper" if find_device(device).type == "cuda" else "cifar10-short")
 
 
-def _choose(
-    study: Study, arguments: argparse.Namespace, depths: list[int] | None, seeds: list[int] | None
-) -> tuple[Source, Path, list[RunConfig]]:
+def _variation(arguments: argparse.Namespace) -> Variation:
+    return Variation(arguments.optimizer, arguments.schedule, arguments.lr, arguments.zero_init_residual)
+
+
+def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[int] | None) -> list[RunConfig]:
+    side = min(source.image_shape[1:])
+    return study.runs(source.name, depths, seeds, augmentation=source.augmentation, image_side=side)
+
+
+def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
     from resnet_bench.data.sources import find_source
 
     source = find_source(study.dataset, arguments.data)
     if source.name.startswith("synthetic") and study.name == "demo":
         raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
-    folder = arguments.results.expanduser() / study.folder_name(source.name)
-    return source, folder, study.runs(source.name, depths, seeds)
+    name = study.folder_name(source.name) + _variation(arguments).label
+    return source, arguments.results.expanduser() / name
 
 
 def _print_plan(
     study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
 ) -> int:
-    from resnet_bench.config import display_name
+    from resnet_bench.architectures import display_name
     from resnet_bench.machine import available_cores, cpu_model, has_gpu_driver
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
@@ -629,8 +713,6 @@ def show_complexity(arguments: argparse.Namespace) -> int:
     from resnet_bench.study import counts
     from resnet_bench.study.folder import StudyFolder
 
-    for depth in arguments.depths or []:
-        check_depth(depth)
     for name, low, high in (("input_size", 8, 512), ("num_classes", 1, 100_000)):
         value = getattr(arguments, name)
         if value is not None and not low <= value <= high:
@@ -639,7 +721,8 @@ def show_complexity(arguments: argparse.Namespace) -> int:
         _check_folder(arguments.folder)
     study = StudyFolder(arguments.folder) if arguments.folder else None
     images = counts.find_images(study, arguments.input_size, arguments.num_classes)
-    networks = counts.find_networks(study, images, arguments.depths, arguments.arch, arguments.shortcut)
+    family = _family(arguments.stem, images[0])
+    networks = counts.find_networks(study, images, arguments.depths, arguments.arch, arguments.shortcut, family)
     if arguments.out:
         counts.write_layers(arguments.out, networks)
     if study:

@@ -6,7 +6,9 @@ import logging
 import warnings
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_bench.architectures import CIFAR, IMAGENET, NetworkName, layout_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,28 +25,72 @@ class Complexity:
 
 
 def complexity(
-    depth: int, shortcut: str, *, in_channels: int = 3, num_classes: int = 10, image_size: tuple[int, int] = (32, 32)
+    name: NetworkName, *, in_channels: int = 3, num_classes: int = 10, image_size: tuple[int, int] = (32, 32)
 ) -> Complexity:
-    """Exact counts of a 6n+2 network on images of (height, width) pixels.
+    """Exact counts of a network on images of (height, width) pixels.
 
     Convolutions have no bias; BN has scale and shift; the classifier has a bias. BN, ReLU, pooling and additions
     have no multiply-adds in this convention, so a plain network and its twin with option A ("a") count the same.
     """
-    num_blocks = (depth - 2) // 6
+    convs = _cifar(name, in_channels, image_size) if name.family == CIFAR else _imagenet(name, in_channels, image_size)
+    channels = convs[-1].out_channels
+    return Complexity(
+        sum(conv.weights + 2 * conv.out_channels for conv in convs) + (channels + 1) * num_classes,
+        sum(conv.weights * conv.pixels for conv in convs) + channels * num_classes,
+    )
+
+
+class _Conv(NamedTuple):
+    """A convolution, which BN follows. The last one of a network is on its main path."""
+
+    out_channels: int
+    weights: int
+    pixels: int  # height x width of what it puts out
+
+
+def _cifar(name: NetworkName, in_channels: int, image_size: tuple[int, int]) -> list[_Conv]:
+    num_blocks = (name.depth - 2) // 6
     pixels_by_stage = [ceil(image_size[0] / stride) * ceil(image_size[1] / stride) for stride in (1, 2, 4)]
-    params = 9 * in_channels * WIDTHS[0] + 2 * WIDTHS[0]
-    macs = 9 * in_channels * WIDTHS[0] * pixels_by_stage[0]
+    convs = [_Conv(WIDTHS[0], 9 * in_channels * WIDTHS[0], pixels_by_stage[0])]
     channels = WIDTHS[0]
     for width, pixels in zip(WIDTHS, pixels_by_stage, strict=True):
         for _ in range(num_blocks):
-            weights = 9 * channels * width + 9 * width * width
-            params += weights + 4 * width
-            macs += weights * pixels
-            if shortcut == "c" or (shortcut == "b" and channels != width):
-                params += channels * width + 2 * width
-                macs += channels * width * pixels
+            if name.shortcut == "c" or (name.shortcut == "b" and channels != width):
+                convs.append(_Conv(width, channels * width, pixels))
+            convs += [_Conv(width, 9 * channels * width, pixels), _Conv(width, 9 * width * width, pixels)]
             channels = width
-    return Complexity(params + channels * num_classes + num_classes, macs + channels * num_classes)
+    return convs
+
+
+def _imagenet(name: NetworkName, in_channels: int, image_size: tuple[int, int]) -> list[_Conv]:
+    layout, height, width = layout_of(name), *image_size
+    channels, kernel = 64, 7 if name.family == IMAGENET else 3
+    if name.family == IMAGENET:  # stride 2, with 3 pixels of padding on each side of a kernel of 7
+        height, width = ceil(height / 2), ceil(width / 2)
+    convs = [_Conv(channels, kernel * kernel * in_channels * channels, height * width)]
+    if name.family == IMAGENET:  # max pooling, stride 2
+        height, width = ceil(height / 2), ceil(width / 2)
+    for stage, num_blocks in enumerate(layout.blocks):
+        planes = 64 * 2**stage
+        out = 4 * planes if layout.bottleneck else planes
+        for number in range(num_blocks):
+            before = height * width
+            if stage and number == 0:
+                height, width = ceil(height / 2), ceil(width / 2)
+            pixels = height * width
+            if name.shortcut == "c" or (name.shortcut == "b" and channels != out):
+                convs.append(_Conv(out, channels * out, pixels))
+            if layout.bottleneck:
+                inner = layout.width * layout.groups * 2**stage
+                convs += [
+                    _Conv(inner, channels * inner, before),
+                    _Conv(inner, 9 * inner * inner // layout.groups, pixels),
+                    _Conv(out, inner * out, pixels),
+                ]
+            else:
+                convs += [_Conv(out, 9 * channels * out, pixels), _Conv(out, 9 * out * out, pixels)]
+            channels = out
+    return convs
 
 
 @dataclass(frozen=True)
@@ -52,8 +98,8 @@ class Layer:
     """One layer as it ran: a convolution, a BN layer, the pooling or the classifier."""
 
     name: str  # in the network
-    kind: str  # "conv" | "batch norm" | "pool" | "linear"
-    window: str  # of a convolution: kernel, and stride if it is not 1, as in "3x3 /2"; else empty
+    kind: str  # "conv" | "batch norm" | "max pool" | "pool" | "linear"
+    window: str  # of a convolution or max pooling: kernel, and what is unusual, as in "3x3 /2 g32"; else empty
     output_shape: tuple[int, ...]  # of one image: (channels, height, width), or (classes,)
     params: int
     macs: int  # 0 for BN and pooling
@@ -73,7 +119,13 @@ def list_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Lay
     import torch
     from torch import nn
 
-    kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "batch norm", nn.AdaptiveAvgPool2d: "pool", nn.Linear: "linear"}
+    kinds = {
+        nn.Conv2d: "conv",
+        nn.BatchNorm2d: "batch norm",
+        nn.MaxPool2d: "max pool",
+        nn.AdaptiveAvgPool2d: "pool",
+        nn.Linear: "linear",
+    }
     names = {module: name for name, module in model.named_modules() if type(module) in kinds}
     layers: list[Layer] = []
 
@@ -81,7 +133,9 @@ def list_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Lay
         shape, kind = tuple(output.shape[1:]), kinds[type(module)]
         macs = module.weight.numel() * prod(shape[1:]) if kind in ("conv", "linear") else 0
         params = sum(parameter.numel() for parameter in module.parameters())
-        layers.append(Layer(names[module], kind, _window(module) if kind == "conv" else "", shape, params, macs))
+        layers.append(
+            Layer(names[module], kind, _window(module) if kind in ("conv", "max pool") else "", shape, params, macs)
+        )
 
     hooks = [module.register_forward_hook(record) for module in names]
     with torch.no_grad():
@@ -91,9 +145,15 @@ def list_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Lay
     return layers
 
 
-def _window(conv: nn.Conv2d) -> str:
-    kernel, stride = "x".join(map(str, conv.kernel_size)), conv.stride[0]
-    return kernel if stride == 1 else f"{kernel} /{stride}"
+def _window(layer: nn.Conv2d | nn.MaxPool2d) -> str:
+    """Kernel, stride if it is not 1, groups if there are several."""
+    sides, strides = (v if isinstance(v, tuple) else (v, v) for v in (layer.kernel_size, layer.stride))
+    groups = getattr(layer, "groups", 1)
+    return (
+        "x".join(map(str, sides))
+        + (f" /{strides[0]}" if strides[0] != 1 else "")
+        + (f" g{groups}" if groups > 1 else "")
+    )
 
 
 def fvcore_total(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

@@ -10,23 +10,28 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from resnet_bench.architectures import (
+    CIFAR,
+    DEPTHS,
+    IMAGENET,
+    IMAGENET_SMALL,
+    RESIDUAL_ARMS,
+    TWINS,
+    Arm,
+    NetworkName,
+    check_network,
+)  # fmt: skip
 from resnet_bench.errors import UsageError
 
-ARCHS = ("plain", "residual")
-SHORTCUTS = ("a", "b", "c")
-DEPTHS = (20, 32, 44, 56, 110)
-AUGMENTATIONS = ("crop-flip", "crop", "none")
+LATER = ("family", "optimizer", "schedule", "zero_init_residual")  # fields that older runs have not
+AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("step", "cosine")
+# Learning rate and weight decay as torch has them by default; None: the study's own.
+USUAL = {"sgd": None, "adam": (1e-3, 1e-4), "adamw": (1e-3, 1e-2)}
+LARGE_SIDE = 128  # pixels: from here on ImageNet-style networks have the 7x7 stem
 # A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
 AUGMENTATION_OF = {"mnist": "crop", "kmnist": "crop", "svhn": "crop", "digits": "none"}
-
-
-def check_depth(depth: int) -> None:
-    """Raise UsageError, naming the nearest legal depths, unless depth = 6n+2 with n >= 1."""
-    if depth >= 8 and depth % 6 == 2:
-        return
-    below = max(8, (depth - 2) // 6 * 6 + 2)
-    nearest = "8" if depth < 8 else f"{below} and {below + 6}"
-    raise UsageError(f"depth {depth} is not 6n+2 (the networks of the paper, section 4.2); nearest: {nearest}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +43,8 @@ class RunConfig:
 
     protocol: str  # name and version of the rules below; results are compared only within one
     dataset: str  # name of the data really used
-    arch: str  # "plain" | "residual"
-    depth: int  # 6n+2
+    arch: str  # "plain" | "residual" | another builder of torchvision, by its name
+    depth: int  # weighted layers
     shortcut: str  # "a" | "b" | "c"; "none" for plain
     seed: int
     steps: int  # optimizer updates
@@ -51,27 +56,42 @@ class RunConfig:
     lr_warmup_window: int = 100  # steps in a window; windows do not overlap
     momentum: float = 0.9
     weight_decay: float = 1e-4  # on every parameter, BN and biases included
-    augmentation: str = "crop-flip"  # zero-pad 4, random crop, random flip; "crop" without the flip; or "none"
+    # "crop-flip": zero-pad 4, random crop, random flip; "crop" without the flip; "resized-crop-flip": of large images,
+    # a box of random size and shape, resized, and a random flip; or "none"
+    augmentation: str = "crop-flip"
     row_every: int = 400  # steps between two rows of the error curves
     row_train_images: int | None = None  # fixed training images evaluated for a row; None: all
     row_test_images: int | None = None  # fixed test images evaluated for a row; None: all
     final_train_images: int | None = None  # fixed training images evaluated at the last step; None: all
+    # LATER: at these values they are no part of canonical_json, so that older runs keep their names.
+    family: str = CIFAR  # see architectures.FAMILIES
+    optimizer: str = "sgd"  # with momentum; "adam", or "adamw", whose weight decay is no part of the gradient
+    schedule: str = "step"  # lr_drops; or "cosine": from lr to 0 over all steps
+    zero_init_residual: bool = False  # begin with every residual function at 0
 
     def __post_init__(self) -> None:
-        check_depth(self.depth)
-        if self.arch not in ARCHS:
-            raise UsageError(f"arch {self.arch!r} is unknown; one of {', '.join(ARCHS)}")
-        legal = ("none",) if self.arch == "plain" else SHORTCUTS
-        if self.shortcut not in legal:
-            raise UsageError(f"shortcut {self.shortcut!r} is unknown for {self.arch}; one of {', '.join(legal)}")
-        if self.augmentation not in AUGMENTATIONS:
-            raise UsageError(f"augmentation {self.augmentation!r} is unknown; one of {', '.join(AUGMENTATIONS)}")
+        check_network(self.network)
+        for name, value, known in (
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} {value!r} is unknown; one of {', '.join(known)}")
+        if self.zero_init_residual and self.arch == "plain":
+            raise UsageError("zero_init_residual is for residual networks: a plain network would put out nothing")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed {self.seed} is not between 0 and {2**31 - 1}")
 
+    @property
+    def network(self) -> NetworkName:
+        """What is trained."""
+        return NetworkName(self.family, self.arch, self.depth, self.shortcut)
+
     def canonical_json(self) -> str:
         """The configuration as JSON with sorted keys and no spaces: equal text means equal run."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        told = [f.name for f in fields(self) if f.name not in LATER or getattr(self, f.name) != f.default]
+        values = {name: getattr(self, name) for name in told}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @functools.cached_property
@@ -81,11 +101,41 @@ class RunConfig:
         return f"{self.arch}-{self.shortcut}-d{self.depth}-s{self.seed}-{digest}"
 
 
-def display_name(arch: str, depth: int, shortcut: str = "a") -> str:
-    """`plain-20`, `ResNet-20`; options B and C are named."""
-    if arch == "plain":
-        return f"plain-{depth}"
-    return f"ResNet-{depth}" + ("" if shortcut == "a" else f" ({shortcut.upper()})")
+@dataclass(frozen=True)
+class Variation:
+    """What is done otherwise than a study's protocol says; it changes the protocol's name, and the study's folder."""
+
+    optimizer: str = "sgd"
+    schedule: str = "step"
+    lr: float | None = None  # None: the study's, or what is usual for the optimizer
+    zero_init_residual: bool = False
+
+    @property
+    def label(self) -> str:
+        """`-adam-cosine`; empty if there is nothing."""
+        parts = [self.optimizer] if self.optimizer != "sgd" else []
+        parts += [self.schedule] if self.schedule != "step" else []
+        parts += [f"lr{self.lr:g}"] if self.lr is not None else []
+        parts += ["zero-init"] if self.zero_init_residual else []
+        return "".join(f"-{part}" for part in parts)
+
+    def apply(self, run: RunConfig) -> RunConfig:
+        """The run with these changes; plain networks are never initialised with zeros."""
+        if not self.label:
+            return run
+        name, version = run.protocol.rsplit("/")
+        usual_lr, usual_decay = USUAL[self.optimizer] or (run.lr, run.weight_decay)
+        return replace(
+            run,
+            protocol=f"{name}{self.label}/{version}",
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            lr=usual_lr if self.lr is None else self.lr,
+            lr_drops=run.lr_drops if self.schedule == "step" else (),
+            lr_warmup=run.lr_warmup if self.optimizer == "sgd" else None,
+            weight_decay=usual_decay,
+            zero_init_residual=self.zero_init_residual and run.arch != "plain",
+        )
 
 
 # ---------------------------------------------------------------------------------------------- studies
@@ -101,10 +151,33 @@ class Study:
     make_runs: Callable[[str, Sequence[int] | None, Sequence[int] | None], list[RunConfig]]
 
     def runs(
-        self, dataset: str | None = None, depths: Sequence[int] | None = None, seeds: Sequence[int] | None = None
+        self,
+        dataset: str | None = None,
+        depths: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None,
+        *,
+        augmentation: str | None = None,
+        image_side: int = 32,
     ) -> list[RunConfig]:
-        """The runs on `dataset`, all depths and seeds of the study unless named; sorted by cost, twins together."""
-        return self.make_runs(dataset or self.dataset, depths, seeds)
+        """The runs of the study, sorted by cost, twins together.
+
+        Args:
+            dataset: name of the data (the study's own).
+            depths: only these (all).
+            seeds: only these (all).
+            augmentation: what fits the data, for studies that augment at all (by the data's name).
+            image_side: pixels of the shorter side of the images, by which ImageNet-style networks get their stem.
+        """
+        dataset = dataset or self.dataset
+        fitting = augmentation or AUGMENTATION_OF.get(dataset, "crop-flip")
+        return [
+            replace(
+                run,
+                augmentation="none" if run.augmentation == "none" else fitting,
+                family=family_for(image_side) if run.family != CIFAR else CIFAR,
+            )
+            for run in self.make_runs(dataset, depths, seeds)
+        ]
 
     def folder_name(self, dataset: str) -> str:
         """The results folder: it carries the name of the data really used (`cifar10-jpeg-short`)."""
@@ -115,9 +188,9 @@ class Study:
         return f"{self.name}-{dataset}"
 
 
-Arm = tuple[str, str]  # (arch, shortcut)
-TWINS: tuple[Arm, ...] = (("plain", "none"), ("residual", "a"))
-RESIDUAL_ARMS: tuple[Arm, ...] = tuple(("residual", shortcut) for shortcut in SHORTCUTS)
+def family_for(image_side: int) -> str:
+    """The family of ImageNet-style networks whose stem fits images of that many pixels a side."""
+    return IMAGENET if image_side >= LARGE_SIDE else IMAGENET_SMALL
 
 
 def _grid(depths: Iterable[int], arms: Iterable[Arm], seeds: Iterable[int], base: dict[str, Any]) -> list[RunConfig]:
@@ -128,9 +201,8 @@ def _grid(depths: Iterable[int], arms: Iterable[Arm], seeds: Iterable[int], base
 def cifar10_paper(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
     """Section 4.2 of the paper: 64k steps, drops at 32k and 48k; depth 110 starts at lr 0.01."""
     base = dict(
-        protocol="paper-64k/1", dataset=dataset, augmentation=AUGMENTATION_OF.get(dataset, "crop-flip"), steps=64_000,
-        lr_drops=(32_000, 48_000), row_train_images=10_000,
-    )  # fmt: skip
+        protocol="paper-64k/1", dataset=dataset, steps=64_000, lr_drops=(32_000, 48_000), row_train_images=10_000
+    )
     runs = _grid(depths or DEPTHS, TWINS, range(5) if seeds is None else seeds, base)
     return [replace(run, lr_warmup=0.01) if run.depth >= 110 else run for run in runs]
 
@@ -140,7 +212,6 @@ def cifar10_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[in
     base = dict(
         protocol="short-400/1",
         dataset=dataset,
-        augmentation=AUGMENTATION_OF.get(dataset, "crop-flip"),
         steps=400,
         lr=0.02,
         lr_drops=(200, 300),
@@ -155,6 +226,23 @@ def cifar10_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[in
 def fashion_mnist_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
     """The short schedule on other images: one channel, 28x28."""
     return cifar10_short(dataset, depths or (20, 56), range(1) if seeds is None else seeds)
+
+
+def cifar10_18_34_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
+    """plain-18/34 and ResNet-18/34 with option A, the comparison of the paper's table 2, half of the short schedule."""
+    base = dict(
+        protocol="short-200/1",
+        dataset=dataset,
+        family=IMAGENET_SMALL,
+        steps=200,
+        lr=0.02,
+        lr_drops=(100, 150),
+        row_every=20,
+        row_train_images=500,
+        row_test_images=500,
+        final_train_images=2_000,
+    )
+    return _grid(depths or (18, 34), TWINS, range(1) if seeds is None else seeds, base)
 
 
 DIGITS = dict(
@@ -189,6 +277,12 @@ STUDIES = {
             "fashion-mnist",
             "the short schedule on Fashion-MNIST: 20 and 56, 1 seed",
             fashion_mnist_short,
+        ),
+        Study(
+            "cifar10-18-34-short",
+            "cifar10",
+            "the paper's ImageNet-style networks with 18 and 34 layers, 200 steps, 1 seed",
+            cifar10_18_34_short,
         ),
         Study("digits-full", "digits", "plain and residual, 5 depths, 5 seeds, on digits", digits_full),
         Study("digits-shortcuts", "digits", "shortcut options A, B, C at 20, 56, 110, 3 seeds", digits_shortcuts),

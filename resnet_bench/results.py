@@ -15,7 +15,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,11 +26,15 @@ SCHEMA_VERSION = 1
 RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
 MAX_BYTES = 1 << 30  # of a table that is read: ten thousand runs of a thousand rows are a fifth of it
 STATUSES = ("ok", "diverged")
+FAMILY = "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem"
 
 
-def column(meaning: str, unit: str = "", key: bool = False) -> Any:
-    """A dataclass field that knows its unit, its meaning, and whether it is part of the table's key."""
-    return field(metadata={"meaning": meaning, "unit": unit, "key": key})
+def column(meaning: str, unit: str = "", key: bool = False, default: Any = MISSING) -> Any:
+    """A dataclass field that knows its unit, its meaning, and whether it is part of the table's key.
+
+    Older files lack a column that came later; it has a default, which is what their rows are given.
+    """
+    return field(metadata={"meaning": meaning, "unit": unit, "key": key}, default=default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +42,11 @@ class PlanRow:
     """One run that the study consists of, finished or not."""
 
     run_id: str = column("readable, content-addressed name of the run", key=True)
-    arch: str = column("plain or residual")
-    depth: int = column("weighted layers, 6n+2", "layers")
+    family: str = column(
+        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", default="cifar"
+    )
+    arch: str = column("plain, residual, or another builder of torchvision by its name")
+    depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
     seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
 
@@ -72,8 +79,11 @@ class RunRow:
     study: str = column("the study's folder under results/")
     dataset: str = column("name of the data that were really used")
     dataset_digest: str = column("SHA-256 over decoded pixels and labels")
-    arch: str = column("plain or residual")
-    depth: int = column("weighted layers, 6n+2", "layers")
+    family: str = column(
+        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", default="cifar"
+    )
+    arch: str = column("plain, residual, or another builder of torchvision by its name")
+    depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
     seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
     protocol: str = column("name and version of the training protocol")
@@ -143,11 +153,14 @@ class ConfusionRow:
 class ComplexityRow:
     """The size of one network of the study: a closed form, checked against two public counters when it was written."""
 
-    arch: str = column("plain or residual", key=True)
-    depth: int = column("weighted layers, 6n+2", "layers", key=True)
+    family: str = column(
+        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", key=True, default="cifar"
+    )
+    arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
+    depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
-    input_size: str = column("height x width x channels of an image", "pixels")
-    num_classes: int = column("length of the logits")
+    input_size: str = column("height x width x channels of an image", "pixels", key=True)
+    num_classes: int = column("length of the logits", key=True)
     params: int = column("trainable parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
     fvcore_total: int = column("fvcore's total in eval mode: macs, 2 per element for BN, 1 for pooling")
@@ -160,11 +173,16 @@ class ComplexityRow:
 class LayerRow:
     """One weighted layer, BN layer or pooling of one network of the study."""
 
-    arch: str = column("plain or residual", key=True)
-    depth: int = column("weighted layers, 6n+2", "layers", key=True)
+    family: str = column(
+        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", key=True, default="cifar"
+    )
+    arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
+    depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
+    input_size: str = column("height x width x channels of an image", "pixels", key=True, default="")
+    num_classes: int = column("length of the logits", key=True, default=0)
     layer: str = column("name of the layer in the network", key=True)
-    kind: str = column("conv, batch norm, pool, linear")
+    kind: str = column("conv, batch norm, max pool, pool, linear")
     output_shape: str = column("channels x height x width of what it puts out", "elements")
     params: int = column("trainable parameters")
     params_percent: float = column("share of the network's parameters", "%")
@@ -177,8 +195,11 @@ class ThroughputRow:
     """Speed of one network in one mode, measured in rounds, in turn with the other networks of its depth."""
 
     fingerprint: str = column("first 8 hex digits of a SHA-256 over hardware, software and settings", key=True)
-    arch: str = column("plain or residual", key=True)
-    depth: int = column("weighted layers, 6n+2", "layers", key=True)
+    family: str = column(
+        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", key=True, default="cifar"
+    )
+    arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
+    depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
     mode: str = column("train_step: batch, forward, backward, update, error counting; inference: forward", key=True)
     batch_size: int = column("images per step", "images", key=True)
@@ -308,6 +329,11 @@ class Table:
         return [f.name for f in fields(self.row)]
 
     @functools.cached_property
+    def later(self) -> list[str]:
+        """The columns that older files lack."""
+        return [f.name for f in fields(self.row) if f.default is not MISSING]
+
+    @functools.cached_property
     def key(self) -> list[str]:
         """The columns that make a row unique."""
         return [f.name for f in fields(self.row) if f.metadata["key"]]
@@ -337,13 +363,20 @@ TABLES = (
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def to_csv(table: Table, rows: Iterable[Any]) -> str:
-    """The rows as CSV text, header first, `\\n` line ends; None and numbers that are not finite become empty cells."""
+def to_csv(table: Table, rows: Iterable[Any], columns: Sequence[str] | None = None) -> str:
+    """The rows as CSV text, header first, `\\n` line ends; None and numbers that are not finite become empty cells.
+
+    Args:
+        table: which table they are of.
+        rows: its rows.
+        columns: of an older file; None: all that there are now.
+    """
+    columns = table.columns if columns is None else columns
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow([_to_cell(getattr(row, name)) for name in table.columns])
+        writer.writerow([_to_cell(getattr(row, name)) for name in columns])
     return text.getvalue()
 
 
@@ -387,11 +420,11 @@ def read_csv(path: Path, table: Table) -> list[Any]:
 def parse_row(row_type: type[Row], value: dict[str, Any], where: str) -> Row:
     """A row from a JSON object, checked like a line of CSV."""
     table = next(t for t in TABLES if t.row is row_type)
-    unknown, missing = set(value) - set(table.columns), set(table.columns) - set(value)
+    unknown, missing = set(value) - set(table.columns), set(table.columns) - set(value) - set(table.later)
     if unknown or missing:
         raise UsageError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}; another schema version?")
     # What has its column's type already needs no way through a cell, which takes most of the time of ten thousand rows.
-    odd = [name for name, kind in _kinds(table).items() if not _is_plain(kind, value[name])]
+    odd = [name for name, kind in _kinds(table).items() if name in value and not _is_plain(kind, value[name])]
     parsers = {name: _parsers(table)[name] for name in odd}
     parsed = _parse_cells(where, parsers, odd, [_to_cell(value[name]) for name in odd])
     return row_type(**{**value, **parsed})
@@ -411,7 +444,7 @@ def _kinds(table: Table) -> dict[str, type]:
 
 
 def _check_header(path: Path, table: Table, header: Sequence[str]) -> None:
-    missing = [name for name in table.columns if name not in header]
+    missing = [name for name in table.columns if name not in header and name not in table.later]
     unknown = [name for name in header if name not in table.columns]
     if missing:
         raise UsageError(f"{path}: row 1: column {missing[0]!r} is missing; see results/README.md for the columns")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from resnet_bench.architectures import RESIDUAL_ARMS, TWINS, Arm, NetworkName
 from resnet_bench.complexity import complexity
-from resnet_bench.config import RESIDUAL_ARMS, TWINS, Arm
 from resnet_bench.report.load import StudyFrames, from_rows
 from resnet_bench.results import (
     CONFUSION,
@@ -96,7 +96,7 @@ class Rows:
 
 def run_row(run_id: str, arch: str, depth: int, shortcut: str, seed: int, **values: Any) -> RunRow:
     """A finished run with plausible values, any of which may be given."""
-    size = complexity(depth, shortcut)
+    size = complexity(NetworkName("cifar", arch, depth, shortcut))
     defaults: dict[str, Any] = {
         "run_id": run_id,
         "study": "synthetic",
@@ -331,7 +331,7 @@ def complexity_rows(depths: Sequence[int], arms: Sequence[Arm] = TWINS) -> list[
     rows = []
     for arch, shortcut in arms:
         for depth in depths:
-            size = complexity(depth, shortcut)
+            size = complexity(NetworkName("cifar", arch, depth, shortcut))
             counts: dict[str, Any] = {"params": size.params, "macs": size.macs, "fvcore_total": size.macs + 500_000}
             counts |= {"flops_forward": 2 * size.macs, "flops_train_step": 6 * size.macs - 1_000_000}
             network: dict[str, Any] = {"arch": arch, "depth": depth, "shortcut": shortcut}
@@ -342,7 +342,7 @@ def complexity_rows(depths: Sequence[int], arms: Sequence[Arm] = TWINS) -> list[
 
 def throughput_row(arch: str, depth: int, shortcut: str, mode: str, **values: Any) -> ThroughputRow:
     """A measurement with plausible values, any of which may be given: `img_per_sec` decides the other speeds."""
-    train, macs = mode == "train_step", complexity(depth, shortcut).macs
+    train, macs = mode == "train_step", complexity(NetworkName("cifar", arch, depth, shortcut)).macs
     batch_size = values.get("batch_size", 128)
     slower = {"none": 1.0, "a": 1.1, "b": 1.12, "c": 1.25}[shortcut]  # time over the plain network's
     img_per_sec = values.get("img_per_sec", (10_000 if train else 32_000) / depth / slower)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from resnet_bench.architectures import DEPTHS, NetworkName
 from resnet_bench.cli import main
 from resnet_bench.complexity import Complexity, complexity, list_layers, torch_flops
-from resnet_bench.config import DEPTHS
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.results import COMPLEXITY, LAYERS, read_csv, to_csv
 from resnet_bench.study import counts
@@ -47,7 +47,7 @@ def activations(network: Network) -> int:
 @pytest.mark.parametrize("depth", COUNTS)
 @pytest.mark.parametrize(("arch", "shortcut"), ARMS)
 def test_all_counters_give_the_papers_counts(depth: int, arch: str, shortcut: str) -> None:
-    network = Network(arch, shortcut, depth, *CIFAR)
+    network = Network("cifar", arch, shortcut, depth, *CIFAR)
     row, _ = count(network)
     params, macs, fvcore, forward, train = COUNTS[depth][:5]
     if shortcut in "bc":
@@ -62,7 +62,7 @@ def test_all_counters_give_the_papers_counts(depth: int, arch: str, shortcut: st
 
 
 def test_activations_are_what_fvcore_counts() -> None:
-    network = Network("residual", "c", 20, *CIFAR)
+    network = Network("cifar", "residual", "c", 20, *CIFAR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore uses torch.jit, which is deprecated
         from fvcore.nn import ActivationCountAnalysis
@@ -74,8 +74,8 @@ def test_activations_are_what_fvcore_counts() -> None:
 
 def test_closed_form_is_the_paper_text_and_holds_for_1202_layers() -> None:
     for depth in (8, 20, 110, 1202):
-        assert complexity(depth, "a").macs == 443_008 + 2_359_296 * (depth - 3)
-    assert complexity(1202, "a").params == 19_421_274
+        assert complexity(NetworkName("cifar", "residual", depth, "a")).macs == 443_008 + 2_359_296 * (depth - 3)
+    assert complexity(NetworkName("cifar", "residual", 1202, "a")).params == 19_421_274
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_closed_form_is_the_paper_text_and_holds_for_1202_layers() -> None:
 def test_layers_sum_to_the_closed_form(
     depth: int, shape: tuple[int, int, int], classes: int, arch: str, shortcut: str
 ) -> None:
-    network = Network(arch, shortcut, depth, shape, classes)
+    network = Network("cifar", arch, shortcut, depth, shape, classes)
     model, closed = network.build().eval(), network.closed_form()
     layers = list_layers(model, shape)
     assert Complexity(sum(layer.params for layer in layers), sum(layer.macs for layer in layers)) == closed
@@ -100,7 +100,7 @@ def test_layers_sum_to_the_closed_form(
 
 
 def test_layers_are_in_the_order_of_the_network_with_shapes_as_they_come_out() -> None:
-    layers = count_layers(Network("residual", "b", 8, (3, 33, 33), 100))
+    layers = count_layers(Network("cifar", "residual", "b", 8, (3, 33, 33), 100))
     seen = [(layer.name, layer.kind, layer.window, layer.output_shape) for layer in layers]
     assert seen[:2] == [("stem", "conv", "3x3", (16, 33, 33)), ("stem_bn", "batch norm", "", (16, 33, 33))]
     assert seen[6] == ("stages.1.0.conv1", "conv", "3x3 /2", (32, 17, 17))
@@ -111,7 +111,7 @@ def test_layers_are_in_the_order_of_the_network_with_shapes_as_they_come_out() -
 
 
 def test_counters_that_disagree_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network("plain", "none", 8, *DIGITS)
+    network = Network("cifar", "plain", "none", 8, *DIGITS)
     monkeypatch.setattr(counts, "complexity", lambda *_, **__: Complexity(75_290, 1))
     with pytest.raises(Failure, match=r"plain-8: closed form .*macs=1"):
         count(network)
@@ -162,7 +162,7 @@ def test_only_what_is_missing_or_does_not_belong_is_counted(tmp_path: Path) -> N
     assert [(study.path / table.file).read_bytes() for table in (COMPLEXITY, LAYERS)] == whole
     assert write_complexity(study, (3, 8, 8), 100) == 4
     assert write_complexity(study, (3, 9, 8), 100) == 4
-    assert {row.input_size for row in read_csv(study.path / COMPLEXITY.file, COMPLEXITY)} == {"9x8x3"}
+    assert {row.input_size for row in read_csv(study.path / COMPLEXITY.file, COMPLEXITY)} == {"8x8x3", "9x8x3"}
 
 
 def test_the_images_are_those_of_the_study(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_networks_can_be_chosen(tmp_path: Path) -> None:
     assert names(None, CIFAR, [8, 14], None, "c") == ["ResNet-8 (C)", "ResNet-14 (C)"]
     study = write_study(tmp_path)
     assert names(study, DIGITS) == ["plain-20", "ResNet-20", "plain-56", "ResNet-56"]
-    assert names(study, DIGITS, [56], "plain") == ["plain-56"]
-    for chosen in ((None, CIFAR, None, "plain", "a"), (study, DIGITS, [20, 26]), (study, DIGITS, None, None, "b")):
+    assert names(study, DIGITS, [56], ["plain"]) == ["plain-56"]
+    for chosen in ((None, CIFAR, None, ["plain"], "a"), (study, DIGITS, [20, 26]), (study, DIGITS, None, None, "b")):
         with pytest.raises(UsageError, match="no such network: "):
             find_networks(*chosen)  # type: ignore[arg-type]
 
@@ -239,13 +239,16 @@ def test_layers_go_to_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     out = tmp_path / "layers.csv"
     assert call(capsys, *words, "--out", out) == ""
     rows = read_csv(out, LAYERS)
-    closed = complexity(8, "c", num_classes=3, image_size=(9, 9))
+    closed = complexity(NetworkName("cifar", "residual", 8, "c"), num_classes=3, image_size=(9, 9))
     assert (sum(row.params for row in rows), sum(row.macs for row in rows)) == (closed.params, closed.macs)
     assert to_csv(LAYERS, rows) == out.read_text()
     assert [prod(map(int, row.output_shape.split("x"))) for row in rows[:2]] == [16 * 81, 16 * 81]
     call(capsys, *words, "--out", tmp_path / "layers.md")
-    lines = (tmp_path / "layers.md").read_text().splitlines()
-    assert lines[0] == f"| {' | '.join(LAYERS.columns)} |" and len(lines) == 2 + len(rows)
+    title, table, _ = (tmp_path / "layers.md").read_text().split("\n\n")
+    lines = table.splitlines()
+    assert title == "### ResNet-8 (C), per image of 9x9x3, 3 classes"
+    assert lines[0] == "| layer | kind | output | params | % | MACs | % |"
+    assert f"| total |  |  | {closed.params:,} | 100.0 | {closed.macs:,} | 100.0 |" == lines[-1]
     assert len({line.count("|") for line in lines}) == 1
 
 

@@ -21,7 +21,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from resnet_bench.config import RESIDUAL_ARMS, TWINS
+from resnet_bench.architectures import RESIDUAL_ARMS, TWINS
 from resnet_bench.errors import UsageError
 from resnet_bench.report import canvas, cost_figures, cost_tables, render, setups, tables
 from resnet_bench.report.error_cost_figure import draw_cost

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from resnet_bench import throughput
+from resnet_bench.architectures import NetworkName
 from resnet_bench.cli import main
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
@@ -76,8 +77,10 @@ def test_memory_is_what_torch_allocates() -> None:
 
 
 def test_a_deeper_network_takes_more_memory(tiny_bench: Bench) -> None:
-    shallow, deep = (Subject.of(tiny_bench, tiny_bench.network(("residual", "a"), depth)) for depth in (8, 14))
-    weights = 4 * complexity(8, "a", num_classes=4, image_size=(8, 8)).params
+    shallow, deep = (
+        Subject.of(tiny_bench, tiny_bench.network(NetworkName("cifar", "residual", depth, "a"))) for depth in (8, 14)
+    )
+    weights = 4 * complexity(names[0], num_classes=4, image_size=(8, 8)).params
     assert 3 * weights < shallow.train_bytes < deep.train_bytes  # weights, momentum, gradients, and activations
     assert weights < shallow.inference_bytes < shallow.train_bytes
 
@@ -158,7 +161,7 @@ def test_rows_say_what_was_measured(
         assert row.img_per_sec == pytest.approx(16 / row.step_ms * 1000)
         assert row.achieved_gflops == pytest.approx(row.flops_per_step / row.step_ms / 1e6)
         assert row.utilisation == pytest.approx(row.achieved_gflops)  # percent of a peak of 100
-        assert row.macs == complexity(8, "a", num_classes=4, image_size=(8, 8)).macs
+        assert row.macs == complexity(names[0], num_classes=4, image_size=(8, 8)).macs
         assert (row.device, row.threads, row.compile, row.compile_seconds) == (fingerprint(CPU).device, 1, "eager", 0)
     assert rows[0].flops_per_step == 16 * 2 * rows[0].macs
     assert rows[2].flops_per_step == rows[3].flops_per_step > 2 * rows[0].flops_per_step
@@ -216,7 +219,7 @@ def test_a_mode_that_cannot_be_built_is_said_in_one_line(tiny_bench: Bench, monk
     failing_compile(monkeypatch)
     bench = dataclasses.replace(tiny_bench, execution=Execution("compile"))
     with pytest.raises(Failure, match=r"mode compile cannot be built here for plain-8 \(RuntimeError: no C\+\+ comp"):
-        Subject.of(bench, bench.network(("plain", "none"), 8))
+        Subject.of(bench, bench.network(NetworkName("cifar", "plain", 8, "none")))
 
 
 @pytest.mark.cuda
@@ -226,7 +229,7 @@ def test_throughput_on_cuda(mode: str) -> None:
     device = torch.device("cuda")
     configure(device, 1)
     bench = Bench.of((3, 32, 32), 10, device, Execution(mode, "tf32"))
-    subject = Subject.of(bench, bench.network(("residual", "a"), 20))
+    subject = Subject.of(bench, bench.network(NetworkName("cifar", "residual", 20, "a")))
     (rounds,) = time_in_turn([subject.train_step], device, 3)
     assert min(rounds) > 0 and subject.train_bytes > subject.inference_bytes > 0
     assert peak_gflops(device, "tf32") > peak_gflops(device, "fp32") > 0 and peak_gbytes(device) > 0

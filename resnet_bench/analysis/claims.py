@@ -35,7 +35,7 @@ from resnet_bench.analysis.statistics import (
     sign_flip_z,
     spread,
 )
-from resnet_bench.config import Arm, display_name
+from resnet_bench.architectures import Arm, arm_name, display_name
 from resnet_bench.results import ClaimRow
 
 MARGIN = 0.5  # points
@@ -89,7 +89,7 @@ def _findings(runs: pd.DataFrame) -> Iterator[Finding]:
         statement, chance = f"the {kind} error of plain nets rises with depth", _at_chance(runs, [PLAIN])
         yield _trend("plain-degrades", "plain", statement, by_seed(runs, PLAIN, column), column, chance)
     for arm in arms or [("residual", "a")]:
-        name = f"residual ({arm[1].upper()})"
+        name = arm_name(arm)
         for column in ERRORS:
             yield _holds(name, arm, runs, column)
         for column in ERRORS:

@@ -26,6 +26,7 @@ class Source:
     image_shape: tuple[int, int, int]  # (channels, height, width)
     found: bool  # False: loading fetches it first
     load: Callable[[Progress | None], Dataset]
+    augmentation: str | None = None  # what fits; None: by the name, see config.AUGMENTATION_OF
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resnet_bench.config import display_name
+from resnet_bench.architectures import display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import CAPTION_SIZE, drawable, panels, styled
 from resnet_bench.report.load import StudyFrames, arms_in, select

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_bench.config import Arm
+from resnet_bench.architectures import Arm
 from resnet_bench.report.canvas import legend_above, log_axis, panels, say, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
 from resnet_bench.report.error_cost_figure import draw_cost

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resnet_bench.config import Arm, display_name
-from resnet_bench.report import wording
+from resnet_bench.architectures import Arm, arm_name, display_name
 from resnet_bench.report.load import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
 from resnet_bench.report.setups import Setup, conditions, number, peaks, setups, throttled
 from resnet_bench.report.tables import PLAIN, TextTable
@@ -91,7 +90,7 @@ def _cells(frames: StudyFrames, setup: Setup, depth: int, arm: Arm) -> dict[str,
 
 def _name(arm: Arm, arms: Sequence[Arm]) -> str:
     several = len(set(arms) - {PLAIN}) > 1
-    return "residual" if several and arm != PLAIN else wording.arm_name(arm)
+    return "residual" if several and arm != PLAIN else arm_name(arm)
 
 
 def _find(setup: Setup, arm: Arm, depth: int, mode: str) -> Measurement:

@@ -10,18 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_bench.config import Arm
+from resnet_bench.architectures import OTHERS, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, panels, say, styled
 from resnet_bench.report.load import StudyFrames, select
 
 FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"
+OTHER_LOOKS = (("#117733", "v"), ("#AA4499", "P"), ("#999933", "X"), ("#882255", "*"), ("#777777", "h"))
 # Colour and marker; hues that the colour-blind can tell apart, with lightness that differs in grey.
 ARM_STYLES = {
     ("plain", "none"): ("#D4581A", "s"),
     ("residual", "a"): ("#28609A", "o"),
     ("residual", "b"): ("#4FA3D9", "^"),
     ("residual", "c"): ("#1B1B1B", "D"),
+    **{(name, "b"): look for name, look in zip(OTHERS, OTHER_LOOKS, strict=True)},
 }
 
 
@@ -43,7 +45,7 @@ def draw_depth(frames: StudyFrames) -> Figure:
 def arm_handle(arm: Arm) -> Line2D:
     """The legend entry of an arm."""
     color, marker = ARM_STYLES[arm]
-    return Line2D([], [], color=color, marker=marker, markersize=4.5, label=wording.arm_name(arm))
+    return Line2D([], [], color=color, marker=marker, markersize=4.5, label=arm_name(arm))
 
 
 def _plot_arm(axes: Axes, frames: StudyFrames, arm: Arm, metric: str) -> None:

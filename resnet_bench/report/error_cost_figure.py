@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resnet_bench.config import Arm
+from resnet_bench.architectures import Arm
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, legend_above, log_axis, panels, say, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle

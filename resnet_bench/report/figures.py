@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from resnet_bench.config import DEPTHS, Arm, display_name
+from resnet_bench.architectures import DEPTHS, Arm, arm_name, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, say, styled
 from resnet_bench.report.depth_figure import draw_depth
@@ -73,7 +73,7 @@ def draw_curves(frames: StudyFrames) -> Figure:
     for axes, (arm, by_metric) in zip(all_axes, cells.items(), strict=True):
         for metric, group in by_metric.items():
             _plot(axes, group, frames.depths, dashed=metric == TRAIN)
-        _finish_panel(axes, curves, by_metric[TEST] or by_metric[TRAIN], frames.depths, wording.arm_name(arm))
+        _finish_panel(axes, curves, by_metric[TEST] or by_metric[TRAIN], frames.depths, arm_name(arm))
     legend_above(figure, _curve_handles(curves, frames, both=True))
     return figure
 

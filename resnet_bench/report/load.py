@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.config import TWINS, Arm
+from resnet_bench.architectures import OTHERS, PLAIN, RESIDUAL_ARMS, TWINS, Arm
 from resnet_bench.errors import UsageError
 from resnet_bench.results import (
     COMPLEXITY,
@@ -40,10 +40,10 @@ from resnet_bench.results import (
 
 # What all runs of a table share; a difference in one of them makes errors incomparable.
 SHARED = {"protocol": "protocols", "dataset": "datasets", "dataset_digest": "data", "precision": "precisions",
-          "compile": "modes"}  # fmt: skip
+          "compile": "modes", "family": "families of networks"}  # fmt: skip
 # Tables that a study may lack, in the order of StudyFrames.
 OPTIONAL = (COMPLEXITY, THROUGHPUT, SIGNALS, CONFUSION, CONSTRUCTION, CONTINUATION, LESIONS)
-ARM_ORDER: tuple[Arm, ...] = (("plain", "none"), ("residual", "a"), ("residual", "b"), ("residual", "c"))
+ARM_ORDER: tuple[Arm, ...] = (PLAIN, *RESIDUAL_ARMS, *((name, "b") for name in OTHERS))
 TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_bench.config import Arm
+from resnet_bench.architectures import Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, log_axis, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES
@@ -114,7 +114,7 @@ def _plot(axes: Axes, arm: Arm, rows: pd.DataFrame, column: str, *, dashed: bool
 
 
 def _handle(arm: Arm) -> Line2D:
-    return Line2D([], [], color=ARM_STYLES[arm][0], linewidth=1.6, label=wording.arm_name(arm))
+    return Line2D([], [], color=ARM_STYLES[arm][0], linewidth=1.6, label=arm_name(arm))
 
 
 def _caption(frames: StudyFrames, rows: pd.DataFrame, head: str) -> str:

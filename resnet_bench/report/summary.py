@@ -10,7 +10,7 @@ import pandas as pd
 
 from resnet_bench.analysis.claims import MARGIN
 from resnet_bench.analysis.findings import UNDECIDED
-from resnet_bench.config import Arm
+from resnet_bench.architectures import Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.load import StudyFrames, select
 from resnet_bench.results import ClaimRow
@@ -80,7 +80,7 @@ def compare(frames: StudyFrames, arm: Arm) -> Comparison | None:
 
 
 def _arm_line(frames: StudyFrames, arm: Arm) -> str:
-    name, found = wording.arm_name(arm), compare(frames, arm)
+    name, found = arm_name(arm), compare(frames, arm)
     if found is None:
         depths = sorted({int(depth) for depth in select(frames.finished, arm)["depth"]})
         which = f"only depth {depths[0]} has finished" if depths else "no run has finished"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from resnet_bench.analysis.operations import one_depth, one_pair
-from resnet_bench.config import display_name
+from resnet_bench.architectures import display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.config import Arm
+from resnet_bench.architectures import Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.load import StudyFrames, select
 
@@ -35,7 +35,7 @@ def errors(frames: StudyFrames) -> TextTable:
     """Final errors by depth: plain and residual, training and test, beside published ones where they are comparable."""
     residual = [arm for arm in frames.arms if arm != PLAIN] or [("residual", "a")]
     several = len(residual) > 1
-    name = "residual" if several else wording.arm_name(residual[0])
+    name = "residual" if several else arm_name(residual[0])
     header = ["depth", *(["shortcut"] if several else []), "params", "MACs"]
     header += ["plain train", "plain test"] if PLAIN in frames.arms else []
     header += [f"{name} train", f"{name} test"]

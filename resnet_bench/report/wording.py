@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from resnet_bench.config import Arm, display_name
+from resnet_bench.architectures import Arm, arm_name, display_name
 from resnet_bench.report.load import StudyFrames, select
 
 
@@ -17,14 +17,9 @@ def chance(frames: StudyFrames) -> float:
     return 100 * (1 - 1 / int(frames.runs["num_classes"].max()))
 
 
-def arm_name(arm: Arm) -> str:
-    """`plain`, `residual (A)`."""
-    return arm[0] if arm[1] == "none" else f"{arm[0]} ({arm[1].upper()})"
-
-
 def arm_title(arm: Arm) -> str:
     """`plain`, `residual (shortcut option A)`."""
-    return arm[0] if arm[1] == "none" else f"{arm[0]} (shortcut option {arm[1].upper()})"
+    return arm_name(arm) if arm[0] != "residual" else f"{arm[0]} (shortcut option {arm[1].upper()})"
 
 
 def name_runs(runs: pd.DataFrame) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from resnet_bench.architectures import NetworkName
 from resnet_bench.complexity import torch_flops
-from resnet_bench.config import Arm, RunConfig
+from resnet_bench.config import RunConfig
 from resnet_bench.data.batches import normalise
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
@@ -24,7 +25,7 @@ from resnet_bench.study.counts import Network
 from resnet_bench.study.folder import StudyFolder, write_sums
 from resnet_bench.study.run import utc_now
 from resnet_bench.throughput import allocated_peak, peak_gbytes, peak_gflops, time_in_turn
-from resnet_bench.training.engine import DeviceData, make_forward
+from resnet_bench.training.engine import DeviceData, make_forward, optimizer_tensors
 from resnet_bench.training.loop import Job, TrainState
 
 NUM_IMAGES = 10_000  # of random pixels: more than caches hold, and speed does not depend on what they show
@@ -67,9 +68,9 @@ class Bench:
         """GB/s of a large copy, measured when first asked for."""
         return peak_gbytes(self.data.device)
 
-    def network(self, arm: Arm, depth: int) -> Network:
+    def network(self, name: NetworkName) -> Network:
         """A network for these images."""
-        return Network(*arm, depth, self.dataset.image_shape, self.data.num_classes)
+        return Network.of(name, self.dataset.image_shape, self.data.num_classes)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _job(bench: Bench, network: Network) -> Job:
         seed=0,
         steps=1,
         batch_size=bench.batch_size,
-        **network.identity,
+        **network.identity._asdict(),
     )
     return Job.of(run, bench.data, bench.execution)
 
@@ -137,8 +138,8 @@ def _train_bytes(state: TrainState, step: Callable[[], None], device: torch.devi
     """Weights, statistics, momentum, and the most that one step allocates on top, gradients included."""
     step()
     state.optimizer.zero_grad(set_to_none=True)
-    momentum = [state.optimizer.state[parameter]["momentum_buffer"] for parameter in state.model.parameters()]
-    return _num_bytes([*state.model.state_dict().values(), *momentum]) + allocated_peak(step, device)
+    kept = [*state.model.state_dict().values(), *optimizer_tensors(state.optimizer)]
+    return _num_bytes(kept) + allocated_peak(step, device)
 
 
 # ---------------------------------------------------------------------------------------------- rows
@@ -154,7 +155,7 @@ def measure_throughput(study: StudyFolder, bench: Bench, rounds: int, say: Say) 
         UsageError: the study has no plan, or throughput.csv is malformed.
         Failure: the folder cannot be written.
     """
-    plan = {bench.network((row.arch, row.shortcut), row.depth) for row in study.read_plan()}
+    plan = {bench.network(NetworkName(row.family, row.arch, row.depth, row.shortcut)) for row in study.read_plan()}
     rows = _read(study).values()
     todo = sorted(network for network in plan if not any(_is_of(row, bench, network) for row in rows))
     if todo:
@@ -184,8 +185,7 @@ def _is_of(row: ThroughputRow, bench: Bench, network: Network) -> bool:
         row.exclusive is not False
         and (row.mode, row.fingerprint, row.batch_size) == (TRAIN_STEP, bench.here.digest, bench.batch_size)
         and execution == bench.execution
-        and (row.arch, row.shortcut, row.depth) == (network.arch, network.shortcut, network.depth)
-        and (row.input_size, row.num_classes) == (network.input_size, network.num_classes)
+        and all(getattr(row, name) == value for name, value in network.columns.items())
     )
 
 
@@ -227,14 +227,12 @@ def _row(bench: Bench, subject: Subject, mode: str, seconds: Sequence[float], ex
     device = gpu_state(gpu_uuid(bench.data.device))
     return ThroughputRow(
         fingerprint=bench.here.digest,
-        **network.identity,
+        **network.columns,
         mode=mode,
         batch_size=bench.batch_size,
         precision=bench.execution.precision,
         memory_format=bench.execution.memory_format,
         compile=bench.execution.mode if train else "eager",
-        input_size=network.input_size,
-        num_classes=network.num_classes,
         img_per_sec=bench.batch_size / statistics.median(seconds),
         img_per_sec_iqr=high - low,
         rounds=len(rates),

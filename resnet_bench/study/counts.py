@@ -14,12 +14,24 @@ import torch
 from rich import box
 from rich.table import Table
 
+from resnet_bench.architectures import (
+    ARCHS,
+    CIFAR,
+    DEPTHS,
+    IMAGENET,
+    NAMED,
+    PLAIN,
+    RESIDUAL_ARMS,
+    NetworkName,
+    check_network,
+    display_name,
+    layout_of,
+)  # fmt: skip
 from resnet_bench.complexity import Complexity, Layer, complexity, fvcore_total, list_layers, torch_flops
-from resnet_bench.config import DEPTHS, RESIDUAL_ARMS, display_name
 from resnet_bench.data.sources import find_source
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import write_atomically
-from resnet_bench.models import CifarNet, build_model
+from resnet_bench.models import Net, build_model
 from resnet_bench.results import COMPLEXITY, LAYERS, RUNS, ComplexityRow, LayerRow, PlanRow, read_csv, to_csv, write_csv
 from resnet_bench.study.folder import StudyFolder, write_sums
 from resnet_bench.study.terminal import to_text
@@ -32,11 +44,17 @@ Count: TypeAlias = tuple[ComplexityRow, list[LayerRow]]
 class Network:
     """A network, and the images and classes that it is for; sorts as the rows of every CSV file do."""
 
+    family: str
     arch: str
     shortcut: str
     depth: int
     image_shape: ImageShape
     num_classes: int
+
+    @classmethod
+    def of(cls, name: NetworkName, image_shape: ImageShape, num_classes: int) -> Network:
+        """The network of that name, for these images and classes."""
+        return cls(name.family, name.arch, name.shortcut, name.depth, image_shape, num_classes)
 
     @property
     def name(self) -> str:
@@ -50,22 +68,29 @@ class Network:
         return f"{height}x{width}x{channels}"
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """The columns by which tables know it."""
-        return {"arch": self.arch, "depth": self.depth, "shortcut": self.shortcut}
+    def identity(self) -> NetworkName:
+        """What it is, whatever its images are."""
+        return NetworkName(self.family, self.arch, self.depth, self.shortcut)
 
-    def build(self) -> CifarNet:
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns by which tables know it."""
+        return {**self.identity._asdict(), "input_size": self.input_size, "num_classes": self.num_classes}
+
+    def build(self) -> Net:
         """The real network, in training mode. UsageError if there is none."""
         return build_model(
-            **self.identity, in_channels=self.image_shape[0], num_classes=self.num_classes, generator=torch.Generator()
+            **self.identity._asdict(),
+            in_channels=self.image_shape[0],
+            num_classes=self.num_classes,
+            generator=torch.Generator(),
         )
 
     def closed_form(self) -> Complexity:
         """Its parameters and multiply-adds, as a formula gives them."""
         channels, height, width = self.image_shape
         return complexity(
-            self.depth,
-            self.shortcut,
+            self.identity,
             in_channels=channels,
             num_classes=self.num_classes,
             image_size=(height, width),
@@ -79,8 +104,9 @@ def find_networks(
     study: StudyFolder | None,
     images: tuple[ImageShape, int],
     depths: Sequence[int] | None = None,
-    arch: str | None = None,
+    archs: Sequence[str] | None = None,
     shortcut: str | None = None,
+    family: str = IMAGENET,
 ) -> list[Network]:
     """The networks of a study's plan, else plain and residual ones of the paper's depths; only those asked for.
 
@@ -88,34 +114,63 @@ def find_networks(
         study: a study's folder; None: no study.
         images: (channels, height, width), and the number of classes.
         depths: only these; without a study any.
-        arch: only "plain" or "residual".
-        shortcut: only "a", "b" or "c".
+        archs: only these: "plain", "residual", or short names of ImageNet-style networks, as "plain34", "resnet50".
+        shortcut: of residual networks only "a", "b" or "c"; what is called by its short name has b unless said.
+        family: of what is called by its short name.
 
     Raises:
         UsageError: there is no plan, or none of its networks is asked for, or not of each of the depths.
     """
     if study:
-        known = _planned(study, images)
+        known = [network.identity for network in _planned(study, images)]
     else:
-        arms = (("plain", "none"), *RESIDUAL_ARMS)
-        known = [Network(*arm, depth, *images) for depth in depths or DEPTHS for arm in arms]
-    found = [
-        network
-        for network in known
-        if (not depths or network.depth in depths)
-        and arch in (None, network.arch)
-        and shortcut in (None, network.shortcut)
-    ]
-    missing = set(depths or []) - {network.depth for network in found}
+        known = _without_study(depths or DEPTHS, archs, shortcut, family)
+    found = [name for name in known if _is_wanted(name, depths, archs, shortcut)]
+    missing = [f"depth {depth}" for depth in depths or [] if depth not in {name.depth for name in found}]
+    missing += [arch for arch in archs or [] if not any(arch in _calls(name) for name in found)]
     if missing or not found:
-        asked = [arch, f"depth {min(missing)}" if missing else None, f"shortcut {shortcut}" if shortcut else None]
+        asked = [*missing, *(archs or []), f"shortcut {shortcut}" if shortcut else ""]
         where = f"{study.path}: plan.csv has" if study else "there is"
-        raise UsageError(f"{where} no such network: {', '.join(filter(None, asked))}")
-    return sorted(found, key=lambda network: (network.depth, network))
+        raise UsageError(f"{where} no such network: {', '.join(dict.fromkeys(filter(None, asked)))}")
+    return [Network.of(name, *images) for name in sorted(found, key=lambda name: (name.depth, name))]
+
+
+def _without_study(
+    depths: Sequence[int], archs: Sequence[str] | None, shortcut: str | None, family: str
+) -> list[NetworkName]:
+    names = []
+    if archs is None or set(archs) & set(ARCHS):
+        arms = (PLAIN, *RESIDUAL_ARMS)
+        names = [NetworkName(CIFAR, arch, depth, option) for depth in depths for arch, option in arms]
+    for called in dict.fromkeys(archs or []):
+        if called in NAMED:
+            name = NAMED[called]._replace(family=family)
+            if shortcut and name.arch != "plain":
+                name = name._replace(shortcut=shortcut)
+            check_network(name)
+            names.append(name)
+    return names
+
+
+def _calls(name: NetworkName) -> list[str]:
+    """What it can be called by: its arch, and the short name that ImageNet-style networks have."""
+    same = [short for short, other in NAMED.items() if (other.arch, other.depth) == (name.arch, name.depth)]
+    return [name.arch, *(same if name.family != CIFAR else [])]
+
+
+def _is_wanted(
+    name: NetworkName, depths: Sequence[int] | None, archs: Sequence[str] | None, shortcut: str | None
+) -> bool:
+    by_short_name = bool(set(_calls(name)[1:]) & set(archs or []))
+    return (
+        (archs is None or by_short_name or name.arch in archs)
+        and (by_short_name or not depths or name.depth in depths)
+        and (shortcut in (None, name.shortcut) or (by_short_name and name.arch == "plain"))
+    )
 
 
 def _planned(study: StudyFolder, images: tuple[ImageShape, int]) -> list[Network]:
-    return sorted({Network(row.arch, row.shortcut, row.depth, *images) for row in _read_plan(study)})
+    return sorted({Network(row.family, row.arch, row.shortcut, row.depth, *images) for row in _read_plan(study)})
 
 
 def _read_plan(study: StudyFolder) -> list[PlanRow]:
@@ -143,7 +198,10 @@ def _images_of(study: StudyFolder) -> tuple[ImageShape, int]:
     if runs:
         with contextlib.suppress(UsageError):  # the name of a folder of images does not say where it lies
             return find_source(runs[0].dataset).image_shape, runs[0].num_classes
-    for network in read_counts(study):  # counted by the sweep, which had the images
+    counts = read_counts(study)  # by the sweep, which had the images, and perhaps of others since
+    sizes = {(run.params, run.macs) for run in runs}
+    own = [network for network, (row, _) in counts.items() if (row.params, row.macs) in sizes]
+    for network in own or counts:
         return network.image_shape, network.num_classes
     why = f"the size of the images of {runs[0].dataset} is not known here" if runs else "no run of it has finished"
     raise UsageError(f"{study.path}: {why}; pass --input-size and --num-classes")
@@ -166,9 +224,7 @@ def count(network: Network) -> tuple[ComplexityRow, list[LayerRow]]:
     if flops != 2 * closed.macs:
         raise Failure(f"{network.name}: closed form {closed}, but torch counted {flops} FLOPs")
     row = ComplexityRow(
-        **network.identity,
-        input_size=network.input_size,
-        num_classes=network.num_classes,
+        **network.columns,
         **asdict(closed),
         fvcore_total=fvcore_total(model, shape),
         flops_forward=flops,
@@ -178,7 +234,7 @@ def count(network: Network) -> tuple[ComplexityRow, list[LayerRow]]:
     return row, to_rows(network, layers)
 
 
-def count_layers(network: Network, model: CifarNet | None = None) -> list[Layer]:
+def count_layers(network: Network, model: Net | None = None) -> list[Layer]:
     """The layers of a network (`model`, if it is built already). Raises as `count` does."""
     model = model or network.build()
     layers, closed = list_layers(model, network.image_shape), network.closed_form()
@@ -198,7 +254,7 @@ def to_rows(network: Network, layers: Sequence[Layer]) -> list[LayerRow]:
     whole = network.closed_form()
     return [
         LayerRow(
-            **network.identity,
+            **network.columns,
             layer=layer.name,
             kind=layer.kind,
             output_shape=_shape_text(layer),
@@ -221,7 +277,7 @@ def _shape_text(layer: Layer) -> str:
 def write_complexity(study: StudyFolder, image_shape: ImageShape, num_classes: int) -> int:
     """Write complexity.csv, layers.csv and SHA256SUMS for the networks of a study's plan; takes the study's lock.
 
-    What stands there for the same images and classes is kept; what cannot be read is counted again.
+    What stands there is kept, of other images too; what cannot be read is counted again.
 
     Args:
         study: its folder, with a plan.csv.
@@ -240,8 +296,9 @@ def write_complexity(study: StudyFolder, image_shape: ImageShape, num_classes: i
         todo = [network for network in networks if network not in counts]
         counts |= {network: count(network) for network in todo}
         if todo:
-            write_csv(study.path / LAYERS.file, LAYERS, [row for network in networks for row in counts[network][1]])
-            write_csv(study.path / COMPLEXITY.file, COMPLEXITY, [counts[network][0] for network in networks])
+            ordered = [counts[network] for network in sorted(counts)]
+            write_csv(study.path / LAYERS.file, LAYERS, [row for _, layers in ordered for row in layers])
+            write_csv(study.path / COMPLEXITY.file, COMPLEXITY, [row for row, _ in ordered])
             write_sums(study)
     return len(todo)
 
@@ -253,19 +310,22 @@ def read_counts(study: StudyFolder) -> dict[Network, Count]:
         layers = read_csv(study.path / LAYERS.file, LAYERS)
     except UsageError:
         return {}
+    by_network: dict[tuple[Any, ...], list[LayerRow]] = {}
+    for layer in layers:
+        by_network.setdefault(LAYERS.key_of(layer)[:-1], []).append(layer)
     counts = {}
     for row in rows:
         size = re.fullmatch(r"(\d+)x(\d+)x(\d+)", row.input_size)
-        own = [r for r in layers if (r.arch, r.shortcut, r.depth) == (row.arch, row.shortcut, row.depth)]
+        own = by_network.get(COMPLEXITY.key_of(row), [])
         # A process that was killed between the two files leaves layers of other images.
         if size and _sum(own) == Complexity(row.params, row.macs):
             shape = int(size[3]), int(size[1]), int(size[2])
-            counts[Network(row.arch, row.shortcut, row.depth, shape, row.num_classes)] = row, own
+            counts[Network(row.family, row.arch, row.shortcut, row.depth, shape, row.num_classes)] = row, own
     return counts
 
 
 def write_layers(path: Path, networks: Sequence[Network]) -> None:
-    """Write every layer of the networks to a file: CSV or a Markdown table, as its suffix says.
+    """Write the layers of the networks to a file: each by itself as CSV, or folded by block as Markdown.
 
     Raises:
         UsageError: another suffix; there is no such network.
@@ -274,20 +334,21 @@ def write_layers(path: Path, networks: Sequence[Network]) -> None:
     formats = {".csv": _to_csv, ".md": _to_markdown}
     if path.suffix not in formats:
         raise UsageError(f"{path}: layers are written as {' or '.join(formats)}; let the name end in one of these")
-    rows = [row for network in networks for row in to_rows(network, count_layers(network))]
-    write_atomically(path, formats[path.suffix](rows).encode())
+    write_atomically(path, formats[path.suffix](networks).encode())
 
 
-def _to_csv(rows: Sequence[LayerRow]) -> str:
-    return to_csv(LAYERS, rows)
+def _to_csv(networks: Sequence[Network]) -> str:
+    return to_csv(LAYERS, [row for network in networks for row in to_rows(network, count_layers(network))])
 
 
-def _to_markdown(rows: Sequence[LayerRow]) -> str:
-    """One table with the columns of layers.csv, percentages with two decimals."""
-    values = [list(asdict(row).values()) for row in rows]
-    lines = [LAYERS.columns, ["---" if isinstance(value, str) else "---:" for value in values[0]]]
-    lines += [[f"{value:.2f}" if isinstance(value, float) else str(value) for value in row] for row in values]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _to_markdown(networks: Sequence[Network]) -> str:
+    """A section with the folded table for each network."""
+    sections = []
+    for network in networks:
+        lines = [LAYER_HEADER, ["---"] * 3 + ["---:"] * 4, *_folded_rows(network)]
+        text = "".join(f"| {' | '.join(line)} |\n".replace("|   ", "| &nbsp;&nbsp;") for line in lines)
+        sections.append(f"### {_layer_title(network)}\n\n{text}")
+    return "\n".join([*sections, f"{' '.join(LAYER_NOTES)}\n"])
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -300,6 +361,7 @@ def complexity_table(networks: Sequence[Network], counts: Mapping[Network, Count
         row, _ = counts.get(network) or count(network)
         numbers = row.params, row.macs, row.fvcore_total, row.flops_forward, row.flops_train_step, row.activations
         table.add_row(network.name, *(f"{number:,}" for number in numbers))
+    groups = any(network.family != CIFAR and layout_of(network.identity).groups > 1 for network in networks)
     return to_text(
         table,
         "",
@@ -308,29 +370,47 @@ def complexity_table(networks: Sequence[Network], counts: Mapping[Network, Count
         "fvcore total: MACs, 2 per element for BN, 1 for pooling.",
         "FLOPs: by torch's FlopCounterMode, 2 per MAC; train: forward and backward.",
         "Activations: elements that convolutions and classifier put out, as in pycls.",
+        *(["Backward through groups of channels counts as if there were none, in FLOPs train."] if groups else []),
     )
 
 
 def layer_tables(networks: Sequence[Network]) -> str:
     """A table of layers per network; equal blocks of a stage are one entry, so that all rows still sum to the total."""
     tables = [to_text(_layer_table(network)) for network in networks]
-    legend = (
-        "N x: the same layer of N equal blocks, counted together. /2: stride 2.",
-        "MACs: multiply-adds; BN and pooling have none in this convention.",
-        "Every layer by itself: --out FILE.csv",
-    )
-    return "\n".join([*tables, *legend, ""])
+    return "\n".join([*tables, *LAYER_NOTES, "Every layer by itself: --out FILE.csv", ""])
+
+
+LAYER_HEADER = ["layer", "kind", "output", "params", "%", "MACs", "%"]
+LAYER_NOTES = (
+    "N x: the same layer of N equal blocks, counted together. /2: stride 2. g32: 32 groups.",
+    "MACs: multiply-adds; BN and pooling have none in this convention.",
+)
 
 
 def _layer_table(network: Network) -> Table:
-    table = _table("layer", "kind", "output", "params", "%", "MACs", "%", texts=3)
-    table.title = f"{network.name}, per image of {network.input_size}, {network.num_classes} classes"
+    table = _table(*LAYER_HEADER, texts=3)
+    table.title = _layer_title(network)
+    *rows, total = _folded_rows(network)
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*total)
+    return table
+
+
+def _layer_title(network: Network) -> str:
+    return f"{network.name}, per image of {network.input_size}, {network.num_classes} classes"
+
+
+def _folded_rows(network: Network) -> list[list[str]]:
+    """The cells below LAYER_HEADER, those of a block's layers indented; the total is last."""
     layers, whole = count_layers(network), network.closed_form()
+    rows = []
 
     def add(name: str, kind: str, shape: str, part: Sequence[Layer], times: int = 1) -> None:
         params, macs = times * _sum(part).params, times * _sum(part).macs
         shares = [f"{100 * params / whole.params:.1f}", f"{100 * macs / whole.macs:.1f}"]
-        table.add_row(name, kind, shape, f"{params:,}", shares[0], f"{macs:,}", shares[1])
+        rows.append([name, kind, shape, f"{params:,}", shares[0], f"{macs:,}", shares[1]])
 
     for block, times, part in _folded(layers):
         if block:
@@ -339,9 +419,8 @@ def _layer_table(network: Network) -> Table:
             kind = f"{layer.kind} {layer.window}".rstrip()
             indent = "  " if block else ""
             add(indent + layer.name, f"{times} x {kind}" if times > 1 else kind, _shape_text(layer), [layer], times)
-    table.add_section()
     add("total", "", "", layers)
-    return table
+    return rows
 
 
 def _table(*header: str, texts: int = 1) -> Table:
@@ -371,6 +450,6 @@ def _folded(layers: Sequence[Layer]) -> Iterator[tuple[str, int, list[Layer]]]:
 
 
 def _block(layer: Layer) -> str:
-    """`stages.1.0` of `stages.1.0.conv1`; empty for a layer in no block."""
-    match = re.match(r"stages\.\d+\.\d+", layer.name)
+    """`stages.1.0` of `stages.1.0.conv1`, `layer2.0` of `layer2.0.conv1`; empty for a layer in no block."""
+    match = re.match(r"(stages\.\d+|layer\d+)\.\d+", layer.name)
     return match[0] if match else ""

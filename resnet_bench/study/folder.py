@@ -195,7 +195,12 @@ class StudyFolder:
                     f"({other}); a study never mixes them: use another RESULTS="
                 )
             rows[run.run_id] = PlanRow(
-                run_id=run.run_id, arch=run.arch, depth=run.depth, shortcut=run.shortcut, seed=run.seed
+                run_id=run.run_id,
+                family=run.family,
+                arch=run.arch,
+                depth=run.depth,
+                shortcut=run.shortcut,
+                seed=run.seed,
             )
         write_csv(self.path / PLAN.file, PLAN, sorted(rows.values(), key=sort_key))
 

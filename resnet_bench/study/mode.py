@@ -7,7 +7,8 @@ import functools
 import statistics
 from collections.abc import Callable
 
-from resnet_bench.config import RunConfig, display_name
+from resnet_bench.architectures import display_name
+from resnet_bench.config import RunConfig
 from resnet_bench.errors import Failure
 from resnet_bench.execution import Execution, auto_mode
 from resnet_bench.study.plan import Plan
@@ -71,7 +72,7 @@ def _describe(execution: Execution) -> str:
 
 def _networks(plan: Plan) -> list[RunConfig]:
     """A run for each different network that is left to train."""
-    return list({(run.arch, run.shortcut, run.depth): run for run in reversed(plan.todo)}.values())[::-1]
+    return list({run.network: run for run in reversed(plan.todo)}.values())[::-1]
 
 
 def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say) -> str | None:

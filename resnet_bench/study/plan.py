@@ -40,7 +40,7 @@ def work(run: RunConfig, shape: DataShape) -> float:
 def network_macs(run: RunConfig, shape: DataShape) -> int:
     """Multiply-adds of the run's network for one image, forward."""
     channels, height, width = shape.image_shape
-    return complexity(run.depth, run.shortcut, in_channels=channels, image_size=(height, width)).macs
+    return complexity(run.network, in_channels=channels, image_size=(height, width)).macs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from resnet_bench.config import RunConfig, display_name
+from resnet_bench.architectures import display_name
+from resnet_bench.config import RunConfig
 from resnet_bench.results import CurveRow
 from resnet_bench.study.plan import format_seconds
 

@@ -227,8 +227,7 @@ def utc_now() -> str:
 def _result(session: Session, job: Job, state: TrainState, history: dict[str, Any], exclusive: bool | None) -> RunRow:
     config = job.config
     counts = complexity(
-        config.depth,
-        config.shortcut,
+        config.network,
         in_channels=session.dataset.image_shape[0],
         num_classes=len(session.dataset.classes),
         image_size=session.dataset.image_shape[1:],
@@ -239,6 +238,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         study=session.study.name,
         dataset=config.dataset,
         dataset_digest=session.dataset.digest,
+        family=config.family,
         arch=config.arch,
         depth=config.depth,
         shortcut=config.shortcut,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_bench.config import display_name
+from resnet_bench.architectures import display_name
 from resnet_bench.results import CURVES, PlanRow, RunRow
 from resnet_bench.study.folder import StudyFolder, read_json
 from resnet_bench.study.plan import format_seconds

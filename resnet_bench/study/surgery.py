@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_bench.config import RunConfig, display_name
+from resnet_bench.architectures import CIFAR, display_name
+from resnet_bench.config import RunConfig
 from resnet_bench.data.batches import normalise
 from resnet_bench.environment import generator
 from resnet_bench.errors import UsageError
@@ -81,6 +82,8 @@ class Theatre:
         stored_config = read_json(folder.config)["config"]
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored_config.items()}
         config = RunConfig(**values)
+        if config.family != CIFAR:
+            raise UsageError(f"{folder.path}: surgery is for 6n+2 networks, not for those of ImageNet style")
         model = self.build(config)
         with torch.no_grad():
             for name, value in model.state_dict().items():

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from resnet_bench.architectures import display_name
 from resnet_bench.complexity import complexity
-from resnet_bench.config import RunConfig, display_name
+from resnet_bench.config import RunConfig
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import COMPILE_GAIN
 from resnet_bench.files import cannot_write, write_atomically
@@ -57,10 +58,11 @@ def check_writable(study: StudyFolder) -> None:
 
 
 def check_comparable(session: Session, plan: Plan) -> None:
-    """Raise UsageError if the folder's finished runs differ in data, protocol or precision from those to come."""
+    """Raise UsageError if the folder's finished runs cannot be compared with those to come."""
     now = {
         "dataset_digest": session.dataset.digest,
         "protocol": plan.runs[0].protocol,
+        "family": plan.runs[0].family,
         "precision": session.execution.precision,
         "compile": session.execution.mode,
     }
@@ -96,7 +98,7 @@ def probe_rate(plan: Plan, data: DeviceData) -> float:
 
 def check_space(session: Session, plan: Plan) -> None:
     """Raise Failure if the disk has no room for what the sweep will write."""
-    largest = max((complexity(run.depth, run.shortcut).params for run in plan.todo), default=0)
+    largest = max((complexity(run.network).params for run in plan.todo), default=0)
     # Weights and momentum in fp32, in two generations and one being written; the finished runs keep one each.
     need = 8 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)
     free = shutil.disk_usage(session.study.path).free

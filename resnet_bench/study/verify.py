@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from resnet_bench.errors import UsageError
-from resnet_bench.results import CURVES, PLAN, RUNS, read_csv, to_csv
+from resnet_bench.results import CURVES, PLAN, RUNS, Table, read_csv, to_csv
 from resnet_bench.sealed import Damaged, unseal
 from resnet_bench.study.folder import COLLECTED, SUMS, StudyFolder, collected, sums_of
 from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
@@ -69,9 +69,15 @@ def _derived(study: StudyFolder) -> Iterator[str]:
         path = study.path / table.file
         if not path.exists():
             continue  # reported by _tables
-        expected = to_csv(table, rows).split("\n")
         found = path.read_bytes().decode(errors="replace").split("\n")
+        expected = to_csv(table, rows, _columns(table, found[0])).split("\n")
         yield from (f"{path}: row {number}: {what}" for number, what in _differences(expected, found))
+
+
+def _columns(table: Table, header: str) -> list[str]:
+    """Those of the table, without later ones that the file, made before there were any, lacks."""
+    there = header.split(",")
+    return [name for name in table.columns if name in there or name not in table.later]
 
 
 def _differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, str]]:

@@ -16,6 +16,7 @@ import torch
 from resnet_bench.files import fsync_folder, write_atomically
 from resnet_bench.results import SCHEMA_VERSION, CurveRow, SignalRow
 from resnet_bench.sealed import Damaged, seal, unseal
+from resnet_bench.training.engine import optimizer_tensors
 from resnet_bench.training.loop import TrainState
 
 KIND = f"resnet-bench checkpoint 3, schema {SCHEMA_VERSION}"
@@ -30,12 +31,10 @@ METER = ("loss_sum", "wrong", "finite_steps", "finite")
 
 def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
     """The state as tensors on the CPU and plain values; `identity` says which run on which data it belongs to."""
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    momentum = [state.optimizer.state[p]["momentum_buffer"].cpu() for p in parameters]
     return {
         "identity": identity,
         "model": {name: value.cpu() for name, value in state.model.state_dict().items()},
-        "momentum": momentum,
+        "momentum": [tensor.cpu() for tensor in optimizer_tensors(state.optimizer)],
         "meter": {name: getattr(state.meter, name).cpu() for name in METER},
         "numbers": {name: getattr(state, name) for name in NUMBERS},
         "seconds": [state.train_clock.seconds, state.eval_clock.seconds],
@@ -50,9 +49,8 @@ def restore(state: TrainState, stored: dict[str, Any]) -> None:
     """Make an initial state what the stored one was, bit for bit."""
     for name, value in state.model.state_dict().items():
         value.copy_(stored["model"][name])
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    for parameter, buffer in zip(parameters, stored["momentum"], strict=True):
-        state.optimizer.state[parameter]["momentum_buffer"].copy_(buffer)
+    for tensor, value in zip(optimizer_tensors(state.optimizer), stored["momentum"], strict=True):
+        tensor.copy_(value)
     for name, value in stored["meter"].items():
         getattr(state.meter, name).copy_(value)
     for name, value in stored["numbers"].items():

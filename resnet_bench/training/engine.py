@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean
 from resnet_bench.data.dataset import Dataset
@@ -81,20 +82,43 @@ class Meter:
         self.finite_steps.add_(self.finite)
 
 
-def make_optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """SGD as in section 4.2; weight decay on every parameter. `set_learning_rate` before each step."""
-    device = next(model.parameters()).device
+def make_optimizer(model: nn.Module, momentum: float, weight_decay: float, kind: str = "sgd") -> Optimizer:
+    """SGD as in section 4.2, Adam or AdamW; weight decay on every parameter. `set_learning_rate` before each step.
+
+    Args:
+        model: what is trained, on its device.
+        momentum: of SGD; the others have torch's own coefficients.
+        weight_decay: part of the gradient; apart from it in AdamW.
+        kind: "sgd", "adam" or "adamw".
+    """
+    parameters = list(model.parameters())
+    device = parameters[0].device
     fused = device.type == "cuda"
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    optimizer: Optimizer
+    if kind == "sgd":
+        optimizer = SGD(parameters, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    else:
+        cls = {"adam": Adam, "adamw": AdamW}[kind]
+        optimizer = cls(parameters, lr=0.0, weight_decay=weight_decay, fused=fused, capturable=fused)
     if fused:  # a rate on the device, so that a captured step reads the present one; only the fused update allows that
         for group in optimizer.param_groups:
             group["lr"] = torch.zeros((), device=device)
-    for parameter in model.parameters():  # zero momentum is what the first step starts from: nothing is created later
-        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    for parameter in parameters:  # zeros are what the first step starts from: nothing is created later
+        state = optimizer.state[parameter]
+        if kind == "sgd":
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        else:
+            state["step"] = torch.zeros((), device=device if fused else "cpu")
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.SGD, lr: float) -> None:
+def optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
+    """What it remembers from step to step, in the order of the parameters."""
+    return [tensor for state in optimizer.state.values() for tensor in state.values()]
+
+
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """The rate of the steps to come."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
@@ -117,7 +141,7 @@ def make_forward(model: nn.Module, precision: str) -> Forward:
     return forward
 
 
-def train_step(forward: Forward, optimizer: torch.optim.SGD, data: DeviceData, meter: Meter, draws: Tensor) -> None:
+def train_step(forward: Forward, optimizer: Optimizer, data: DeviceData, meter: Meter, draws: Tensor) -> None:
     """One optimizer update on the batch that `draws` (int32 [B, 4], on the data's device) describes."""
     optimizer.zero_grad(set_to_none=True)  # before the forward pass, which can then use their memory
     labels = data.train_labels[draws[:, 0].long()]
@@ -137,7 +161,7 @@ class TrainStep:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.SGD,
+        optimizer: Optimizer,
         data: DeviceData,
         meter: Meter,
         execution: Execution,
@@ -188,8 +212,7 @@ class TrainStep:
 
     def _state(self) -> list[Tensor]:
         """Every tensor that a step changes."""
-        momentum = [self.optimizer.state[parameter]["momentum_buffer"] for parameter in self.model.parameters()]
-        return [*self.model.state_dict().values(), *momentum, *self.meter.tensors()]
+        return [*self.model.state_dict().values(), *optimizer_tensors(self.optimizer), *self.meter.tensors()]
 
     def _capture(self) -> torch.cuda.CUDAGraph:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.data.device)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch.optim import Optimizer
 
 from resnet_bench.config import RunConfig
 from resnet_bench.data.batches import BatchStream, chain_digest, normalise
 from resnet_bench.environment import generator
 from resnet_bench.execution import EAGER, Execution
-from resnet_bench.models import CifarNet, build_model, init_digest
+from resnet_bench.models import Net, build_model, init_digest
 from resnet_bench.results import CurveRow, SignalRow
 from resnet_bench.throughput import Stopwatch
 from resnet_bench.training.engine import (
@@ -39,6 +41,8 @@ def learning_rate(config: RunConfig, step: int, lr_warmup_steps: int | None) -> 
         lr_warmup_steps: steps that the warm-up phase took, None while it lasts. Warm-up steps count in the schedule.
     """
     base: float = config.lr_warmup if config.lr_warmup is not None and lr_warmup_steps is None else config.lr
+    if config.schedule == "cosine":
+        return base * (1 + math.cos(math.pi * step / config.steps)) / 2
     return base / 10.0 ** sum(step >= drop for drop in config.lr_drops)  # dividing: 0.1 * 0.1 is not 0.01
 
 
@@ -46,8 +50,8 @@ def learning_rate(config: RunConfig, step: int, lr_warmup_steps: int | None) -> 
 class TrainState:
     """Everything that the rest of a run depends on."""
 
-    model: CifarNet
-    optimizer: torch.optim.SGD
+    model: Net
+    optimizer: Optimizer
     meter: Meter
     train_clock: Stopwatch
     eval_clock: Stopwatch
@@ -77,6 +81,8 @@ class TrainState:
             in_channels=data.train_images.shape[1],
             num_classes=data.num_classes,
             generator=generator(config.seed, "init"),
+            family=config.family,
+            zero_init_residual=config.zero_init_residual,
         )
         digest = init_digest(model)
         model.to(data.device)
@@ -84,7 +90,7 @@ class TrainState:
             model.to(memory_format=torch.channels_last)
         return cls(
             model=model,
-            optimizer=make_optimizer(model, config.momentum, config.weight_decay),
+            optimizer=make_optimizer(model, config.momentum, config.weight_decay, config.optimizer),
             meter=Meter(data.device),
             train_clock=Stopwatch(data.device),
             eval_clock=Stopwatch(data.device),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_bench.models.cifar import CifarNet
+from resnet_bench.models import Net
 from resnet_bench.training.engine import make_forward
 
 BATCH = 128  # images
@@ -50,7 +50,7 @@ def signal_steps(steps: int, row_every: int) -> list[int]:
     return [0, *sorted({rows[round(place * (len(rows) - 1) / (points - 1))] for place in range(points)})]
 
 
-def measure_signals(model: CifarNet, images: Tensor, labels: Tensor, precision: str) -> list[LayerSignals]:
+def measure_signals(model: Net, images: Tensor, labels: Tensor, precision: str) -> list[LayerSignals]:
     """The signals of every weighted layer for a batch, in train mode (BN by the batch's own statistics).
 
     The network is left as it was: everything happens in a copy. Waits for the device once.
