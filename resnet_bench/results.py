@@ -52,6 +52,15 @@ class PlanRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitRow:
+    """Where an image of a folder that had one tree only was put; there is no such file where the data came split."""
+
+    image: str = column("its path in the folder", key=True)
+    class_name: str = column("the folder that it lies in")
+    split: str = column("train or test")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurveRow:
     """The state of one run after `step` optimizer updates."""
 
@@ -301,6 +310,7 @@ class ClaimRow:
 Row = TypeVar(
     "Row",
     PlanRow,
+    SplitRow,
     CurveRow,
     RunRow,
     SignalRow,
@@ -344,6 +354,7 @@ class Table:
 
 
 PLAN = Table("plan.csv", PlanRow)
+SPLIT = Table("split.csv", SplitRow)
 CURVES = Table("curves.csv", CurveRow)
 RUNS = Table("runs.csv", RunRow)
 SIGNALS = Table("signals.csv", SignalRow)
@@ -356,7 +367,8 @@ CONTINUATION = Table("continuation.csv", ContinuationRow)
 LESIONS = Table("lesions.csv", LesionRow)
 CLAIMS = Table("claims.csv", ClaimRow)
 TABLES = (
-    PLAN, RUNS, CURVES, SIGNALS, CONFUSION, COMPLEXITY, LAYERS, THROUGHPUT, CONSTRUCTION, CONTINUATION, LESIONS, CLAIMS,
+    PLAN, SPLIT, RUNS, CURVES, SIGNALS, CONFUSION, COMPLEXITY, LAYERS, THROUGHPUT, CONSTRUCTION, CONTINUATION, LESIONS,
+    CLAIMS,
 )  # fmt: skip
 
 
@@ -585,6 +597,7 @@ One folder is one study. Its figures and tables are drawn from its CSV files alo
     <study>/
       runs/<run_id>/     what one run wrote: config.json, environment.json, result.json and its rows of the tables below
       plan.csv           the runs that the study consists of
+      split.csv          which images were kept for the test, where a folder of images was split here
       runs.csv           one row per finished run, collected from runs/
       curves.csv         the error curves of all runs, collected from runs/
       signals.csv        responses, gradients and weights by layer at some steps, collected from runs/

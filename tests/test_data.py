@@ -106,8 +106,15 @@ def spoil(case: str, place: Path) -> None:
             path.unlink()
     elif case == "other size":
         Image.new("RGB", (9, 8)).save(place / "train" / "dog" / "2.png")
-    elif case == "no test":
+    elif case == "no train":
+        shutil.rmtree(place / "train")
+    elif case == "one class":
+        shutil.rmtree(place / "train" / "dog")
+        shutil.rmtree(place / "test" / "dog")
+    elif case == "one image to split":
         shutil.rmtree(place / "test")
+        for number in (0, 1):
+            (place / "train" / "dog" / f"{number}.png").unlink()
 
 
 BAD_FOLDERS = {
@@ -117,7 +124,9 @@ BAD_FOLDERS = {
     "truncated": "1.png: not a readable image",
     "no image": "no image in train/<class>/ and test/<class>/",
     "other size": "2.png: 9x8 pixels, but",
-    "no test": "no folder test/",
+    "no train": "no folder train/ beside test/",
+    "one class": "one class only, 'cat'",
+    "one image to split": "dog: one image only; a class that is split needs two",
 }
 
 

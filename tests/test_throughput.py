@@ -77,9 +77,8 @@ def test_memory_is_what_torch_allocates() -> None:
 
 
 def test_a_deeper_network_takes_more_memory(tiny_bench: Bench) -> None:
-    shallow, deep = (
-        Subject.of(tiny_bench, tiny_bench.network(NetworkName("cifar", "residual", depth, "a"))) for depth in (8, 14)
-    )
+    names = [NetworkName("cifar", "residual", depth, "a") for depth in (8, 14)]
+    shallow, deep = (Subject.of(tiny_bench, tiny_bench.network(name)) for name in names)
     weights = 4 * complexity(names[0], num_classes=4, image_size=(8, 8)).params
     assert 3 * weights < shallow.train_bytes < deep.train_bytes  # weights, momentum, gradients, and activations
     assert weights < shallow.inference_bytes < shallow.train_bytes
@@ -161,7 +160,7 @@ def test_rows_say_what_was_measured(
         assert row.img_per_sec == pytest.approx(16 / row.step_ms * 1000)
         assert row.achieved_gflops == pytest.approx(row.flops_per_step / row.step_ms / 1e6)
         assert row.utilisation == pytest.approx(row.achieved_gflops)  # percent of a peak of 100
-        assert row.macs == complexity(names[0], num_classes=4, image_size=(8, 8)).macs
+        assert row.macs == complexity(NetworkName("cifar", "residual", 8, "a"), num_classes=4, image_size=(8, 8)).macs
         assert (row.device, row.threads, row.compile, row.compile_seconds) == (fingerprint(CPU).device, 1, "eager", 0)
     assert rows[0].flops_per_step == 16 * 2 * rows[0].macs
     assert rows[2].flops_per_step == rows[3].flops_per_step > 2 * rows[0].flops_per_step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,33 @@ Labels = NDArray[np.int64]  # [N]
 
 
 @dataclass(frozen=True)
+class Resized:
+    """What training images of all sizes and shapes are cropped from.
+
+    Attributes:
+        sources: uint8 [N, C, S, S]: each whole image, squeezed into a square.
+        aspects: float32 [N]: its true width / height.
+    """
+
+    sources: Images
+    aspects: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Images and labels, split into train and test. Nothing here is normalised or augmented."""
+    """Images and labels, split into train and test. Nothing here is normalised or augmented.
+
+    Attributes:
+        name: of the data.
+        classes: names, in the order of the labels.
+        train_images: as they are evaluated: uint8 [N, C, H, W].
+        train_labels: int64 [N].
+        test_images: uint8 [M, C, H, W].
+        test_labels: int64 [M].
+        resized: what the training images are cropped from, where they were made of larger ones; pixels are then
+            normalised by channel (mean and std), not by pixel.
+        split: (image, class, "train" or "test") for each, where the split was made here.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -23,6 +49,8 @@ class Dataset:
     train_labels: Labels
     test_images: Images
     test_labels: Labels
+    resized: Resized | None = None
+    split: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
@@ -40,7 +68,9 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 over the shapes, pixels and labels of both splits, as 64 hex digits. The name is no part of it."""
         sha256 = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        arrays: list[NDArray[Any]] = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        arrays += [self.resized.sources, self.resized.aspects] if self.resized else []
+        for array in arrays:
             sha256.update(repr(array.shape).encode())
             sha256.update(np.ascontiguousarray(array).data)
         return sha256.hexdigest()

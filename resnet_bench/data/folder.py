@@ -1,28 +1,47 @@
-"""A folder of images, train/<class>/* and test/<class>/*: decoded by Pillow once, then cached as one file."""
+"""A folder of images by class: decoded by Pillow once, kept as they are or resized, then cached as one file.
+
+    train/<class>/*, test/<class>/*    as they are; val/, valid/ or validation/ where there is no test/
+    <class>/*, or only train/          split here: every fifth image of each class is kept for the test
+
+Images that are small are kept as they are, and must be of one size. Larger ones, of any size and shape, are resized by
+the recipe that is usual for ImageNet: for evaluation the shorter side to 256, then the central square of 224 (or in
+that proportion); for training, boxes of random size and shape are cut out of the whole image (`batches.resized_crops`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import io
+import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from resnet_bench.data.dataset import Dataset, Images, Labels
+from resnet_bench.data.dataset import Dataset, Images, Labels, Resized
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import write_atomically
+from resnet_bench.machine import available_cores
 from resnet_bench.sealed import Damaged, seal, unseal
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-SMALLEST_SIDE = 8
+TRAIN, HELD_OUT = "train", ("test", "val", "valid", "validation")
+SMALLEST_SIDE, LARGEST_KEPT, LARGEST_SIDE = 8, 96, 512  # pixels
+USUAL_SIDE = 224  # of images that are resized, unless the user says another
+SHORTER_SIDE = 256 / 224  # of an image before its central square is taken, in sides of that square
+TEST_SHARE, SPLIT_SEED = 0.2, 0
 CACHE_KIND = "resnet-bench images 1"
+MOST_CACHED = 2 << 30  # bytes
+MOST_MEMORY = 0.7  # share of the machine's memory that pixels may take
 Progress = Callable[[int, int], None]  # (done, total)
+Classes = dict[str, list[Path]]  # sorted image files by class
 
 
 def dataset_name(folder: Path, reserved: frozenset[str]) -> str:
@@ -31,16 +50,59 @@ def dataset_name(folder: Path, reserved: frozenset[str]) -> str:
     return f"{name}-folder" if name in reserved else name
 
 
-def list_images(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """{"train" | "test": {class: sorted image files}}.
+def is_image_folder(folder: Path) -> bool:
+    """Does it look like one: train/, or a folder with an image in it."""
+    return (folder / TRAIN).is_dir() or (folder / "test").is_dir() or any(_class_folders(folder).values())
+
+
+# ---------------------------------------------------------------------------------------------- which images
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The image files of a folder.
+
+    Attributes:
+        train: by class.
+        test: by class; the same classes.
+        split_here: they were one tree.
+    """
+
+    root: Path
+    train: Classes
+    test: Classes
+    split_here: bool
+
+    def files(self) -> list[Path]:
+        """All of them, training images first."""
+        return [path for classes in (self.train, self.test) for files in classes.values() for path in files]
+
+    def split(self) -> tuple[tuple[str, str, str], ...]:
+        """(image, class, split) for each, if they were one tree."""
+        return tuple(
+            (path.relative_to(self.root).as_posix(), name, split)
+            for split, classes in (("train", self.train), ("test", self.test))
+            for name, files in classes.items()
+            for path in files
+            if self.split_here
+        )
+
+
+def list_images(folder: Path) -> Tree:
+    """The images of a folder, in the order of class and file name.
 
     Raises:
-        UsageError: a split or a class is missing, there is no image at all, or a class has none; names the place.
+        UsageError: a class is missing or has too few images, or there is no image at all; names the place.
     """
-    splits = {split: _list_split(folder, split) for split in ("train", "test")}
+    held_out = next((name for name in HELD_OUT if (folder / name).is_dir()), None)
+    if held_out is None:
+        return _split(folder, _class_folders(folder / TRAIN if (folder / TRAIN).is_dir() else folder))
+    if not (folder / TRAIN).is_dir():
+        raise UsageError(f"{folder}: no folder train/ beside {held_out}/; expected train/<class>/* and test/<class>/*")
+    splits = {name: _class_folders(folder / name) for name in (TRAIN, held_out)}
     if not any(files for split in splits.values() for files in split.values()):
-        raise UsageError(f"{folder}: no image in train/<class>/ and test/<class>/ ({', '.join(sorted(SUFFIXES))})")
-    for split, other in (("train", "test"), ("test", "train")):
+        raise UsageError(f"{folder}: no image in {TRAIN}/<class>/ and {held_out}/<class>/ ({_suffixes()})")
+    for split, other in ((TRAIN, held_out), (held_out, TRAIN)):
         for name, files in splits[other].items():
             if name not in splits[split]:
                 raise UsageError(f"{folder}: class {name!r} is missing in {split}/ (it is in {other}/); add it there")
@@ -48,13 +110,36 @@ def list_images(folder: Path) -> dict[str, dict[str, list[Path]]]:
                 raise UsageError(
                     f"{folder / other / name}: no image in this class folder; add some or remove the class"
                 )
-    return splits
+    return _checked(Tree(folder, splits[TRAIN], splits[held_out], split_here=False))
 
 
-def _list_split(folder: Path, split: str) -> dict[str, list[Path]]:
-    root = folder / split
+def _checked(tree: Tree) -> Tree:
+    if len(tree.train) < 2:
+        raise UsageError(f"{tree.root}: one class only, {next(iter(tree.train))!r}; there is nothing to tell apart")
+    return tree
+
+
+def _split(root: Path, classes: Classes) -> Tree:
+    """Every fifth image of each class, by a hash of class and name: the same images wherever the folder lies."""
+    classes = {name: files for name, files in classes.items() if files}
+    if not classes:
+        raise UsageError(f"{root}: no image in <class>/ or train/<class>/ ({_suffixes()})")
+    test: Classes = {}
+    for name, files in classes.items():
+        if len(files) < 2:
+            raise UsageError(f"{files[0].parent}: one image only; a class that is split needs two")
+        test[name] = sorted(sorted(files, key=_draw)[: max(1, round(TEST_SHARE * len(files)))])
+    train = {name: sorted(set(files) - set(test[name])) for name, files in classes.items()}
+    return _checked(Tree(root, train, test, split_here=True))
+
+
+def _draw(path: Path) -> bytes:
+    return hashlib.sha256(f"{SPLIT_SEED}:{path.parent.name}/{path.name}".encode()).digest()
+
+
+def _class_folders(root: Path) -> Classes:
     if not root.is_dir():
-        raise UsageError(f"{folder}: no folder {split}/; expected train/<class>/* and test/<class>/*")
+        return {}
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     return {name: sorted(path for path in (root / name).iterdir() if _is_image(path)) for name in classes}
 
@@ -63,101 +148,195 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def image_shape(folder: Path) -> tuple[int, int, int]:
-    """(3, height, width) of the first training image; the others are checked when all are read."""
-    first = next(iter(list_images(folder)["train"].values()))[0]
-    decoded = _decode(first)
-    return 3, decoded.shape[0], decoded.shape[1]
+def _suffixes() -> str:
+    return ", ".join(sorted(SUFFIXES))
 
 
-def read(folder: Path, name: str, cache: Path, progress: Progress | None = None) -> Dataset:
-    """The folder's images as RGB, in the order of class and file name.
+def image_side(folder: Path, asked: int | None) -> int | None:
+    """Pixels a side that the images are resized to: as asked, else 224 if the first one is large; None: kept.
+
+    Raises:
+        UsageError: that size is not to be had; as `list_images`.
+    """
+    if asked is not None:
+        if not SMALLEST_SIDE <= asked <= LARGEST_SIDE:
+            raise UsageError(f"{folder}@{asked}: images are resized to {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side")
+        return asked
+    return USUAL_SIDE if max(_decode(list_images(folder).files()[0]).size) > LARGEST_KEPT else None
+
+
+def image_shape(folder: Path, side: int | None) -> tuple[int, int, int]:
+    """(3, height, width): `side` twice, or as the first training image has it; the others are checked when read."""
+    width, height = (side, side) if side else _decode(list_images(folder).files()[0]).size
+    return 3, height, width
+
+
+# ---------------------------------------------------------------------------------------------- their pixels
+
+
+def read(folder: Path, name: str, cache: Path, progress: Progress | None = None, side: int | None = None) -> Dataset:
+    """The folder's images as RGB, in the order of class and file name; upright, where EXIF says how they lie.
 
     Decoded pixels are kept in `cache` under a key made of every file's name and content, and its own digest
     is checked when it is read.
 
+    Args:
+        folder: with the images.
+        name: of the dataset.
+        cache: where decoded pixels are kept.
+        progress: told how many images were decoded.
+        side: pixels a side that the images are resized to; None: they are kept as they are.
+
     Raises:
-        UsageError: as list_images; an unreadable image; images of different or too small sizes; names the file.
+        UsageError: as list_images; an unreadable image; images that are kept, but of different or too small sizes;
+            names the file.
+        Failure: they would not fit into the machine's memory.
     """
-    splits = list_images(folder)
-    cached = cache / "decoded" / f"{name}-{_content_key(folder, splits)}.images"
-    dataset = _read_cached(cached, name)
-    if dataset is None:
-        dataset = _decode_all(name, splits, progress)
-        _write_cached(cached, dataset)
-    return dataset
+    tree = list_images(folder)
+    cached = cache / "decoded" / f"{name}-{_content_key(tree)}.images"
+    return _read_cached(cached, name, tree) or _write_cached(cached, _decode_all(tree, name, side, progress))
 
 
-def _files(splits: dict[str, dict[str, list[Path]]]) -> Iterator[Path]:
-    return (path for classes in splits.values() for files in classes.values() for path in files)
-
-
-def _content_key(folder: Path, splits: dict[str, dict[str, list[Path]]]) -> str:
+def _content_key(tree: Tree) -> str:
     key = hashlib.sha256()
-    for path in _files(splits):
-        key.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for path in tree.files():
+        key.update(f"{path.relative_to(tree.root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return key.hexdigest()[:16]
 
 
-def _decode_all(name: str, splits: dict[str, dict[str, list[Path]]], progress: Progress | None) -> Dataset:
-    paths = list(_files(splits))
-    shape = _decode(paths[0]).shape
-    if min(shape[:2]) < SMALLEST_SIDE:
-        raise UsageError(f"{paths[0]}: {shape[1]}x{shape[0]} pixels; the networks need at least {SMALLEST_SIDE}x8")
-    pixels = np.empty((len(paths), *shape), np.uint8)  # [N, H, W, 3]
-    for number, path in enumerate(paths):
-        image = _decode(path)
-        if image.shape != shape:
-            sizes = f"{image.shape[1]}x{image.shape[0]} pixels, but {paths[0]} has {shape[1]}x{shape[0]}"
-            raise UsageError(f"{path}: {sizes}; all images must be of one size")
-        pixels[number] = image
-        if progress is not None and (number + 1) % 1000 == 0:
-            progress(number + 1, len(paths))
-    images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-    num_train = sum(map(len, splits["train"].values()))
+def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | None) -> Dataset:
+    paths = tree.files()
+    num_train = sum(map(len, tree.train.values()))
+    if side is None:
+        height, width = _kept_shape(paths[0])
+        views, source_side = _allocate(len(paths), height, width), 0
+        sources, aspects = None, None
+    else:
+        source_side = round(side * SHORTER_SIDE)
+        _check_memory(tree.root, side, len(paths) * side**2 + num_train * source_side**2)
+        views, sources = _allocate(len(paths), side, side), _allocate(num_train, source_side, source_side)
+        aspects = np.empty(num_train, np.float32)
+
+    def fill(number: int) -> None:
+        picture = _decode(paths[number])
+        if side is None:
+            views[number] = _kept(picture, views.shape[2:], paths[number], paths[0])
+            return
+        views[number] = _channels(central_square(picture, side))
+        if number < num_train and sources is not None and aspects is not None:
+            squeezed = picture.resize((source_side, source_side), Image.Resampling.BILINEAR)
+            sources[number], aspects[number] = _channels(squeezed), picture.width / picture.height
+
+    _for_each(len(paths), fill, progress)
     return Dataset(
         name,
-        tuple(splits["train"]),
-        images[:num_train],
-        _labels(splits["train"]),
-        images[num_train:],
-        _labels(splits["test"]),
+        tuple(tree.train),
+        views[:num_train],
+        _labels(tree.train),
+        views[num_train:],
+        _labels(tree.test),
+        None if sources is None or aspects is None else Resized(sources, aspects),
+        tree.split(),
     )
 
 
-def _labels(classes: dict[str, list[Path]]) -> Labels:
+def central_square(picture: Image.Image, side: int) -> Image.Image:
+    """The shorter side resized to 256 for a side of 224, else in that proportion; then the central square."""
+    shorter = round(side * SHORTER_SIDE)
+    width, height = picture.size
+    tall = width <= height
+    size = (shorter, int(shorter * height / width)) if tall else (int(shorter * width / height), shorter)
+    resized = picture.resize(size, Image.Resampling.BILINEAR)
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    return resized.crop((left, top, left + side, top + side))
+
+
+def _allocate(count: int, height: int, width: int) -> Images:
+    return np.empty((count, 3, height, width), np.uint8)
+
+
+def _check_memory(root: Path, side: int, pixels: int) -> None:
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 3 * pixels > MOST_MEMORY * there:
+        raise Failure(
+            f"{root}: at {side} pixels a side these images need {3 * pixels / 1e9:,.1f} GB of memory, and this machine "
+            f"has {there / 1e9:,.1f} GB; take fewer, or a smaller size, as in {root}@{side // 2}"
+        )
+
+
+def _for_each(count: int, work: Callable[[int], None], progress: Progress | None) -> None:
+    """Decode on all cores; the first error is raised, and nothing goes on after it."""
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        for done, _ in enumerate(pool.map(work, range(count)), start=1):
+            if progress is not None and done % 1000 == 0:
+                progress(done, count)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _kept_shape(first: Path) -> tuple[int, int]:
+    width, height = _decode(first).size
+    if min(width, height) < SMALLEST_SIDE:
+        least = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        raise UsageError(f"{first}: {width}x{height} pixels; the networks need at least {least}")
+    return height, width
+
+
+def _kept(picture: Image.Image, shape: tuple[int, ...], path: Path, first: Path) -> Images:
+    if (picture.height, picture.width) != shape:
+        raise UsageError(
+            f"{path}: {picture.width}x{picture.height} pixels, but {first} has {shape[1]}x{shape[0]}; small images are "
+            "kept as they are and must be of one size, others are resized: DATA=FOLDER@64, say"
+        )
+    return _channels(picture)
+
+
+def _channels(picture: Image.Image) -> Images:
+    """RGB pixels as uint8 [3, H, W]."""
+    return np.asarray(picture).transpose(2, 0, 1)
+
+
+def _labels(classes: Classes) -> Labels:
     return np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for files in classes.values()])
 
 
-def _decode(path: Path) -> Images:
+def _decode(path: Path) -> Image.Image:
+    """As RGB, turned as EXIF says."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # a broken image can raise anything, from EOFError to struct.error
         raise UsageError(f"{path}: not a readable image ({error}); replace or remove it") from None
 
 
-def _read_cached(path: Path, name: str) -> Dataset | None:
+def _read_cached(path: Path, name: str, tree: Tree) -> Dataset | None:
     """The cached dataset; None if there is none or it is not what was written."""
     try:
         with np.load(io.BytesIO(unseal(CACHE_KIND, path.read_bytes())), allow_pickle=False) as stored:
             values: dict[str, Any] = {key: stored[key] for key in stored.files}
-        return Dataset(name=name, classes=tuple(map(str, values.pop("classes"))), **values)
+        if "sources" in values:
+            values["resized"] = Resized(values.pop("sources"), values.pop("aspects"))
+        return Dataset(name=name, classes=tuple(map(str, values.pop("classes"))), split=tree.split(), **values)
     except (OSError, Damaged, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
 
 
-def _write_cached(path: Path, dataset: Dataset) -> None:
-    """Best effort: without a writable cache the images are simply decoded again next time."""
+def _write_cached(path: Path, dataset: Dataset) -> Dataset:
+    """Best effort: without a writable cache, or if there are too many, the images are decoded again next time."""
+    resized = {"sources": dataset.resized.sources, "aspects": dataset.resized.aspects} if dataset.resized else {}
+    pixels: dict[str, Any] = {
+        "train_images": dataset.train_images,
+        "train_labels": dataset.train_labels,
+        "test_images": dataset.test_images,
+        "test_labels": dataset.test_labels,
+        **resized,
+    }
+    if sum(array.nbytes for array in pixels.values()) > MOST_CACHED:
+        return dataset
     arrays = io.BytesIO()
-    np.savez(
-        arrays,
-        classes=np.array(dataset.classes),
-        train_images=dataset.train_images,
-        train_labels=dataset.train_labels,
-        test_images=dataset.test_images,
-        test_labels=dataset.test_labels,
-    )
+    np.savez(arrays, classes=np.array(dataset.classes), **pixels)
     with contextlib.suppress(OSError, Failure):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, seal(CACHE_KIND, arrays.getbuffer()))
+    return dataset

@@ -9,11 +9,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from resnet_bench.config import AUGMENTATION_OF
-from resnet_bench.data.batches import INDEX, BatchStream, make_batch, pixel_mean
+from resnet_bench.data.batches import INDEX, BatchStream, make_batch, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.errors import UsageError
 
-COLUMNS = 10
+COLUMNS = 10  # at most
 EPOCHS = 3  # each image is shown as the first three epochs give it
 TILE = 96  # pixels a side in the picture
 GAP = 4
@@ -21,17 +21,25 @@ LABEL = 14
 
 
 def augmented_views(dataset: Dataset, seed: int) -> tuple[list[int], Images]:
-    """Indices of the first images of epoch 1, and their views uint8 [EPOCHS, COLUMNS, C, H, W], de-normalised."""
+    """Indices of the first COLUMNS images of epoch 1, and their views uint8 [EPOCHS, COLUMNS, C, H, W]."""
     images = torch.from_numpy(dataset.train_images)
     mean = pixel_mean(images)
     size = len(images)
-    stream = BatchStream(size, size, seed, AUGMENTATION_OF.get(dataset.name, "crop-flip"))
+    if dataset.resized is None:
+        stream = BatchStream(size, size, seed, AUGMENTATION_OF.get(dataset.name, "crop-flip"))
+    else:
+        stream = BatchStream(size, size, seed, "resized-crop-flip", torch.from_numpy(dataset.resized.aspects))
     chosen = stream.draws(0)[:COLUMNS, INDEX]
     views = []
     for epoch in range(EPOCHS):
         draws = stream.draws(epoch)
         place = torch.stack([(draws[:, INDEX] == index).nonzero()[0, 0] for index in chosen])
-        views.append(((make_batch(images, mean, draws[place]) + mean) * 255).round().clamp(0, 255).byte())
+        if dataset.resized is None:
+            view = (make_batch(images, mean, draws[place]) + mean) * 255
+        else:
+            sources = torch.from_numpy(dataset.resized.sources)
+            view = resized_crops(sources, draws[place], images.shape[-1])
+        views.append(view.round().clamp(0, 255).byte())
     return chosen.tolist(), torch.stack(views).numpy()
 
 

@@ -42,7 +42,8 @@ def find_source(default: str, data: str | None = None, environ: Mapping[str, str
 
     Args:
         default: the dataset to use where `data` is not given, or is an empty folder (CIFAR-10 is fetched into it).
-        data: as DATA= on the command line: a name, a path, or both as in mnist:PATH.
+        data: as DATA= on the command line: a name, a path, or both as in mnist:PATH; a folder of images with the size
+            that they are to be resized to, as in PATH@64.
         environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
 
     Raises:
@@ -58,18 +59,28 @@ def find_source(default: str, data: str | None = None, environ: Mapping[str, str
         return _named(name, [("DATA", place)], f"DATA={data}", environ)
     if name in BUILTIN:
         return _named(data, [], f"DATA={data}", environ)
-    place = _existing(Path(data).expanduser(), data)
+    place, side = _place_and_side(data)
     if known := _recognise(place, data):
+        if side:
+            raise UsageError(f"DATA={data}: {known} is not resized; leave out @{side}")
         title = KNOWN[known].files.title
         return _named(known, [("DATA", place)], f"DATA={data} holds {title}", environ)
     if place.is_dir() and not any(place.iterdir()):
         return _named(default, [("DATA", place)], f"DATA={data} is empty", environ)
-    if place.is_dir() and ((place / "train").is_dir() or (place / "test").is_dir()):
-        return _image_folder(place, f"DATA={data} is a folder of images", environ)
+    if folder.is_image_folder(place):
+        return _image_folder(place, side, f"DATA={data} is a folder of images", environ)
     raise UsageError(
         f"DATA={data}: neither a known dataset as it is published (cifar-10-python.tar.gz, say) nor images in "
-        "train/<class>/ and test/<class>/"
+        "train/<class>/ and test/<class>/, or in <class>/"
     )
+
+
+def _place_and_side(data: str) -> tuple[Path, int | None]:
+    """What DATA=PATH@64 says, if it does not exist as it stands."""
+    before, _, after = data.rpartition("@")
+    if before and after.isdecimal() and not Path(data).expanduser().exists():
+        return _existing(Path(before).expanduser(), data), int(after)
+    return _existing(Path(data).expanduser(), data), None
 
 
 def _existing(place: Path, data: str) -> Path:
@@ -136,9 +147,18 @@ def _known(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
     return Source(name, where, why, known.image_shape, path is not None, load)
 
 
-def _image_folder(place: Path, reason: str, environ: Mapping[str, str]) -> Source:
-    name = folder.dataset_name(place, frozenset(BUILTIN))
+def _image_folder(place: Path, asked: int | None, reason: str, environ: Mapping[str, str]) -> Source:
+    side = folder.image_side(place, asked)
+    name = folder.dataset_name(place, frozenset(BUILTIN)) + (f"-{side}" if side else "")
     cache = cache_folder(environ)
+    how = f", resized to {side}x{side}" if side else ""
+    how += ", every fifth image of each class kept for the test" if folder.list_images(place).split_here else ""
     return Source(
-        name, str(place), reason, folder.image_shape(place), True, lambda p: folder.read(place, name, cache, p)
+        name,
+        str(place),
+        reason + how,
+        folder.image_shape(place, side),
+        True,
+        lambda p: folder.read(place, name, cache, p, side),
+        "resized-crop-flip" if side else None,
     )

@@ -13,7 +13,6 @@ from torch import nn
 from resnet_bench.architectures import NetworkName
 from resnet_bench.complexity import torch_flops
 from resnet_bench.config import RunConfig
-from resnet_bench.data.batches import normalise
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint, gpu_uuid
@@ -126,7 +125,7 @@ def _job(bench: Bench, network: Network) -> Job:
 def _infer(model: nn.Module, bench: Bench) -> None:
     """The forward pass of an evaluation, scaling of the pixels included."""
     model.eval()
-    make_forward(model, bench.execution.precision)(normalise(bench.data.test_images, bench.data.mean))
+    make_forward(model, bench.execution.precision)(bench.data.normalise(bench.data.test_images))
     model.train()
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from resnet_bench.architectures import CIFAR, display_name
 from resnet_bench.config import RunConfig
-from resnet_bench.data.batches import normalise
 from resnet_bench.environment import generator
 from resnet_bench.errors import UsageError
 from resnet_bench.models import CifarNet, build_model
@@ -209,7 +208,7 @@ def deepened(
         scratch_train_clean_top1_err=scratch.row.final_train_clean_top1_err,
     )
     images = job.eval_sets.row_train.images
-    calibrate(state.model, inserted, (normalise(batch, data.mean) for batch in images.split(EVAL_BATCH)))
+    calibrate(state.model, inserted, (data.normalise(batch) for batch in images.split(EVAL_BATCH)))
     start = ContinuationRow(
         **seed,
         step=0,
@@ -228,7 +227,7 @@ def deepened(
 
 @torch.inference_mode()
 def _logits(model: CifarNet, data: DeviceData, chosen: EvalSet) -> Tensor:
-    return torch.cat([model(normalise(images, data.mean)) for images in chosen.images.split(EVAL_BATCH)])
+    return torch.cat([model(data.normalise(images)) for images in chosen.images.split(EVAL_BATCH)])
 
 
 def lesioned(theatre: Theatre, patient: Patient) -> list[LesionRow]:

@@ -20,7 +20,7 @@ from resnet_bench.config import RunConfig
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import COMPILE_GAIN
 from resnet_bench.files import cannot_write, write_atomically
-from resnet_bench.results import RUNS, RunRow, read_csv
+from resnet_bench.results import RUNS, SPLIT, RunRow, SplitRow, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder, collect
 from resnet_bench.study.jobs import run_side_by_side
 from resnet_bench.study.mode import choose_execution
@@ -145,8 +145,15 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
         raise UsageError(f"{session.study.path}: the study is made with {settled}, not {session.execution}")
     with session.study.lock():
         session.study.add_to_plan(plan.runs)
+        _record_split(session)
     failed = _run_all(session, plan, quiet) if plan.todo else []
     return Outcome(_collect(session.study), failed)
+
+
+def _record_split(session: Session) -> None:
+    if session.dataset.split:
+        rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in session.dataset.split]
+        write_csv(session.study.path / SPLIT.file, SPLIT, rows)
 
 
 def _probed_rate(session: Session, plan: Plan) -> float:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from resnet_bench.errors import UsageError
-from resnet_bench.results import CURVES, PLAN, RUNS, Table, read_csv, to_csv
+from resnet_bench.results import CURVES, PLAN, RUNS, SPLIT, Table, read_csv, to_csv
 from resnet_bench.sealed import Damaged, unseal
 from resnet_bench.study.folder import COLLECTED, SUMS, StudyFolder, collected, sums_of
 from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
@@ -51,7 +51,7 @@ def _runs(study: StudyFolder) -> Iterator[str]:
 
 
 def _tables(study: StudyFolder) -> Iterator[str]:
-    optional = [table for table in COLLECTED if table is not CURVES and (study.path / table.file).exists()]
+    optional = [table for table in (SPLIT, *COLLECTED) if table is not CURVES and (study.path / table.file).exists()]
     for table in (PLAN, RUNS, CURVES, *optional):
         try:
             read_csv(study.path / table.file, table)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean
+from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.environment import prepare_compiler, synchronize
 from resnet_bench.execution import Execution
 
@@ -23,7 +24,19 @@ Forward = Callable[[Tensor], Tensor]  # float32 images -> float32 logits
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A dataset on the training device: uint8 images, int64 labels, float32 per-pixel mean of the training set."""
+    """A dataset on the training device.
+
+    Attributes:
+        train_images: uint8 [N, C, H, W], as they are evaluated.
+        train_labels: int64 [N].
+        test_images: uint8 [M, C, H, W].
+        test_labels: int64 [M].
+        mean: float32, of the training pixels scaled to 0..1: [C, H, W], or [C, 1, 1] for images that were resized.
+        num_classes: length of the logits.
+        inverse_std: float32 [C, 1, 1] for images that were resized; others are not divided.
+        sources: uint8 [N, C, S, S], what boxes are cut out of; None if the images are what they were.
+        aspects: float32 [N] on the CPU, width / height of the sources; None without them.
+    """
 
     train_images: Tensor
     train_labels: Tensor
@@ -31,18 +44,26 @@ class DeviceData:
     test_labels: Tensor
     mean: Tensor
     num_classes: int
+    inverse_std: Tensor | None = None
+    sources: Tensor | None = None
+    aspects: Tensor | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, device: torch.device) -> DeviceData:
         """Copy the dataset to the device, once."""
         train_images = torch.from_numpy(dataset.train_images).to(device)
+        resized = dataset.resized
+        mean, inverse_std = (pixel_mean(train_images), None) if resized is None else _by_channel(dataset, device)
         return cls(
             train_images=train_images,
             train_labels=torch.from_numpy(dataset.train_labels).to(device),
             test_images=torch.from_numpy(dataset.test_images).to(device),
             test_labels=torch.from_numpy(dataset.test_labels).to(device),
-            mean=pixel_mean(train_images),
+            mean=mean,
             num_classes=len(dataset.classes),
+            inverse_std=inverse_std,
+            sources=None if resized is None else torch.from_numpy(resized.sources).to(device),
+            aspects=None if resized is None else torch.from_numpy(resized.aspects),
         )
 
     @property
@@ -50,9 +71,25 @@ class DeviceData:
         """Where the tensors live."""
         return self.train_images.device
 
+    def normalise(self, images: Tensor) -> Tensor:
+        """Values in 0..255 -> the network's input, float32."""
+        return normalise(images, self.mean, self.inverse_std)
+
+    def make_batch(self, draws: Tensor) -> Tensor:
+        """The network's input for one step, from what BatchStream drew, on the data's device."""
+        if self.sources is None or draws.shape[1] == 4:
+            return make_batch(self.train_images, self.mean, draws)
+        return self.normalise(resized_crops(self.sources, draws, self.train_images.shape[-1]))
+
     def no_confusion(self) -> Tensor:
         """Zero counts, int64 [true class, predicted class], on the device."""
         return torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
+
+
+def _by_channel(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / std of the training pixels, each float32 [C, 1, 1]."""
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in channel_statistics(dataset))
+    return mean.float().view(-1, 1, 1).to(device), (1 / std.clamp_min(1e-3)).float().view(-1, 1, 1).to(device)
 
 
 class Meter:
@@ -142,10 +179,10 @@ def make_forward(model: nn.Module, precision: str) -> Forward:
 
 
 def train_step(forward: Forward, optimizer: Optimizer, data: DeviceData, meter: Meter, draws: Tensor) -> None:
-    """One optimizer update on the batch that `draws` (int32 [B, 4], on the data's device) describes."""
+    """One optimizer update on the batch that `draws` (int32 [B, columns], on the data's device) describes."""
     optimizer.zero_grad(set_to_none=True)  # before the forward pass, which can then use their memory
     labels = data.train_labels[draws[:, 0].long()]
-    logits = forward(make_batch(data.train_images, data.mean, draws))
+    logits = forward(data.make_batch(draws))
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     optimizer.step()
@@ -153,7 +190,7 @@ def train_step(forward: Forward, optimizer: Optimizer, data: DeviceData, meter: 
 
 
 class TrainStep:
-    """The train step of one network in the mode of its study: `step(draws)` with draws int32 [B, 4] on the CPU.
+    """The train step of one network in the mode of its study: `step(draws)` with draws int32 [B, columns] on the CPU.
 
     Call `build` once before the first step. Nothing waits for the device.
     """
@@ -166,6 +203,7 @@ class TrainStep:
         meter: Meter,
         execution: Execution,
         batch_size: int,
+        columns: int = 4,
     ) -> None:
         self.mode = execution.mode
         self.model, self.optimizer, self.data, self.meter = model, optimizer, data, meter
@@ -173,7 +211,7 @@ class TrainStep:
         if self.mode == "compile":
             prepare_compiler()
             self.forward = torch.compile(self.forward, fullgraph=True, dynamic=False)
-        self.draws = torch.zeros(batch_size, 4, dtype=torch.int32, device=data.device)
+        self.draws = torch.zeros(batch_size, columns, dtype=torch.int32, device=data.device)
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, draws: Tensor) -> None:
@@ -276,7 +314,7 @@ def evaluate(
     try:
         for images, labels in zip(chosen.images.split(EVAL_BATCH), chosen.labels.split(EVAL_BATCH), strict=True):
             poll()
-            logits = forward(normalise(images, data.mean))
+            logits = forward(data.normalise(images))
             loss_sum += F.cross_entropy(logits, labels, reduction="sum")
             predicted = logits.argmax(1)
             wrong += (predicted != labels).sum()

@@ -11,7 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from resnet_bench.config import RunConfig
-from resnet_bench.data.batches import BatchStream, chain_digest, normalise
+from resnet_bench.data.batches import BatchStream, chain_digest
 from resnet_bench.environment import generator
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.models import Net, build_model, init_digest
@@ -172,7 +172,7 @@ class Job:
     @classmethod
     def of(cls, config: RunConfig, data: DeviceData, execution: Execution = EAGER) -> Job:
         """The batches and evaluated images of `config` on `data`."""
-        stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation)
+        stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation, data.aspects)
         return cls(config, data, stream, EvalSets.of(config, data), execution)
 
     def initial_state(self, dataset_digest: str) -> TrainState:
@@ -181,7 +181,15 @@ class Job:
 
     def make_step(self, state: TrainState) -> TrainStep:
         """The train step of a state, to be built before its first use."""
-        return TrainStep(state.model, state.optimizer, self.data, state.meter, self.execution, self.config.batch_size)
+        return TrainStep(
+            state.model,
+            state.optimizer,
+            self.data,
+            state.meter,
+            self.execution,
+            self.config.batch_size,
+            self.stream.columns,
+        )
 
 
 def fit(state: TrainState, job: Job, sink: Sink) -> None:
@@ -301,7 +309,7 @@ def _add_signals(state: TrainState, job: Job) -> None:
     """For the first images of those that rows are evaluated on, the same for all runs of a study."""
     chosen = job.eval_sets.row_train
     with state.eval_clock:
-        images = normalise(chosen.images[:BATCH], job.data.mean)
+        images = job.data.normalise(chosen.images[:BATCH])
         measured = measure_signals(state.model, images, chosen.labels[:BATCH], job.execution.precision)
     run: dict[str, Any] = {"run_id": job.config.run_id, "step": state.step}
     state.signals += [SignalRow(**run, **asdict(layer)) for layer in measured]

@@ -1,0 +1,213 @@
+"""Folders of photographs: any size and format, resized as is usual for ImageNet, split where they are one tree."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torchvision.transforms import RandomResizedCrop
+
+from resnet_bench.cli import main
+from resnet_bench.data import folder
+from resnet_bench.data.batches import AREA, MIRRORED, RATIO, TOP, UNIT, BatchStream, random_boxes, resized_crops
+from resnet_bench.data.sources import find_source
+from resnet_bench.data.statistics import channel_statistics
+from resnet_bench.errors import Failure, UsageError
+from resnet_bench.results import RUNS, SPLIT, read_csv
+from resnet_bench.training.engine import DeviceData
+
+SIZES = ((120, 90), (90, 120), (200, 60), (100, 100), (61, 240))
+FORMATS = ("jpg", "png", "gif", "webp", "bmp", "tiff")
+
+
+def picture(width: int, height: int, seed: int) -> Image.Image:
+    """Something smooth with a gradient, so that resizing is not noise."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    waves = [127.5 * (1 + np.sin(9 * x + seed + k) * np.cos(7 * y + k)) for k in range(3)]
+    return Image.fromarray(np.stack(waves, 2).astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """One tree: two classes of ten images each, of many sizes, formats and modes."""
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            size, suffix = SIZES[number % len(SIZES)], FORMATS[number % len(FORMATS)]
+            image = picture(*size, seed=20 * label + number)
+            image = image.convert({7: "L", 8: "RGBA"}.get(number, "RGB")) if suffix == "png" else image
+            image.save(tmp_path / "photos" / name / f"{number}.{suffix}")
+    return tmp_path / "photos"
+
+
+def cache(tmp_path: Path) -> dict[str, str]:
+    return {"RESNET_BENCH_CACHE": str(tmp_path / "cache")}
+
+
+def test_test_images_are_resized_exactly_as_torchvision_does(photos: Path, tmp_path: Path) -> None:
+    data = folder.read(photos, "photos", tmp_path / "cache", side=64)
+    recipe = torchvision.transforms.Compose(
+        [torchvision.transforms.Resize(73), torchvision.transforms.CenterCrop(64), torchvision.transforms.PILToTensor()]
+    )
+    tree = folder.list_images(photos)
+    stored = [*data.train_images, *data.test_images]
+    for path, image in zip(tree.files(), stored, strict=True):
+        with Image.open(path) as opened:
+            assert np.array_equal(recipe(opened.convert("RGB")).numpy(), image), path
+
+
+def test_a_tree_is_split_by_class_and_name_alone(photos: Path, tmp_path: Path) -> None:
+    tree = folder.list_images(photos)
+    assert {name: len(files) for name, files in tree.test.items()} == {"cat": 2, "dog": 2}
+    assert {name: len(files) for name, files in tree.train.items()} == {"cat": 8, "dog": 8}
+    assert set(tree.files()) == set(photos.rglob("*.*"))
+    (tmp_path / "moved").mkdir()
+    photos.rename(tmp_path / "moved" / "train")
+    moved = folder.list_images(tmp_path / "moved")
+    assert [p.name for p in moved.files()] == [p.name for p in tree.files()]
+    assert {split for _, _, split in moved.split()} == {"train", "test"} and len(moved.split()) == 20
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_images_are_the_test_where_there_is_none(image_folder: Path, name: str) -> None:
+    (image_folder / "test").rename(image_folder / name)
+    tree = folder.list_images(image_folder)
+    assert len(tree.files()) == 10 and tree.split() == ()
+    assert all(path.parts[-3] == name for files in tree.test.values() for path in files)
+
+
+def test_exif_says_what_is_up(photos: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    picture(120, 90, 1).save(photos / "cat" / "0.jpg", exif=exif)
+    assert folder._decode(photos / "cat" / "0.jpg").size == (90, 120)
+
+
+def test_large_images_are_resized_small_ones_kept(photos: Path, image_folder: Path, tmp_path: Path) -> None:
+    large, small = (find_source("cifar10", str(place), cache(tmp_path)) for place in (photos, image_folder))
+    assert (large.name, large.image_shape, large.augmentation) == ("photos-224", (3, 224, 224), "resized-crop-flip")
+    assert "resized to 224x224, every fifth image of each class kept for the test" in large.reason
+    assert (small.name, small.image_shape, small.augmentation) == ("pets", (3, 8, 8), None)
+    asked = find_source("cifar10", f"{image_folder}@32", cache(tmp_path))
+    assert (asked.name, asked.image_shape) == ("pets-32", (3, 32, 32))
+    data = asked.load(None)
+    assert data.resized is not None and data.resized.sources.shape == (6, 3, 37, 37)
+    assert asked.load(None).digest == data.digest  # from the cache
+
+
+@pytest.mark.parametrize("side", [7, 513])
+def test_sizes_out_of_reach_are_refused(photos: Path, side: int) -> None:
+    with pytest.raises(UsageError, match=f"photos@{side}: images are resized to 8 to 512 pixels a side"):
+        find_source("cifar10", f"{photos}@{side}")
+
+
+def test_known_datasets_are_not_resized(tmp_path: Path) -> None:
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"")
+    with pytest.raises(UsageError, match="cifar10 is not resized; leave out @64"):
+        find_source("cifar10", f"{tmp_path}@64")
+
+
+def test_what_does_not_fit_into_memory_is_said_before_it_is_read(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 200}[name])
+    with pytest.raises(Failure, match=r"at 224 pixels a side these images need 0.0 GB .* a smaller size, as in .*@112"):
+        folder.read(photos, "photos", tmp_path / "cache", side=224)
+
+
+# ---------------------------------------------------------------------------------------------- boxes
+
+
+def test_boxes_have_the_shapes_and_areas_of_the_recipe() -> None:
+    aspects = torch.tensor([1.0, 4 / 3, 0.75, 0.5, 2.0]).repeat(4000)
+    boxes = random_boxes(aspects, torch.Generator().manual_seed(0)).double() / UNIT
+    top, left, height, width = boxes.T
+    assert (boxes >= 0).all() and (top + height <= 1 + 1e-4).all() and (left + width <= 1 + 1e-4).all()
+    area, ratio = width * height, width * aspects / height
+    assert area.min() > AREA[0] - 1e-3 and area.max() <= 1
+    assert ratio.min() > RATIO[0] - 1e-3 and ratio.max() < RATIO[1] + 1e-3
+    square = aspects == 1
+    torch.manual_seed(0)
+    theirs = [RandomResizedCrop.get_params(torch.empty(1, 400, 400), AREA, RATIO)[2:] for _ in range(4000)]  # type: ignore[arg-type]
+    assert area[square].mean() == pytest.approx(np.mean([h * w / 160_000 for h, w in theirs]), abs=0.015)
+    assert abs(ratio[square].log().mean()) < 0.02
+    assert abs((left[square] / (1 - width[square]).clamp_min(1e-9))[width[square] < 0.9].mean() - 0.5) < 0.02
+
+
+def test_an_image_that_no_box_fits_gives_its_central_part() -> None:
+    wide, tall = random_boxes(torch.tensor([50.0, 0.02]), torch.Generator().manual_seed(0)).double() / UNIT
+    assert wide[2] == 1 and wide[3] == pytest.approx(4 / 3 / 50, abs=1e-4) and wide[1] == pytest.approx(0.5, abs=0.02)
+    assert tall[3] == 1 and tall[2] == pytest.approx(0.02 / 0.75, abs=1e-4)
+
+
+def test_a_crop_is_what_bilinear_interpolation_by_hand_gives() -> None:
+    sources = torch.randint(256, (3, 2, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    top, left, height, width = UNIT // 4, UNIT // 8, UNIT // 2, 3 * UNIT // 4
+    draws = torch.tensor([[2, top, left, height, width, 0], [2, top, left, height, width, 1]], dtype=torch.int32)
+    plain, mirrored = resized_crops(sources, draws, 7).numpy()
+    assert np.allclose(plain[:, :, ::-1], mirrored, atol=1e-4)
+    source = sources[2].numpy().astype(float)
+    for row, column in ((0, 0), (3, 5), (6, 6)):
+        y = (0.25 + (row + 0.5) / 7 * 0.5) * 20 - 0.5
+        x = (0.125 + (column + 0.5) / 7 * 0.75) * 20 - 0.5
+        i, j = math.floor(y), math.floor(x)
+        v, u = y - i, x - j
+        corners = [(i, j, (1 - v) * (1 - u)), (i, j + 1, (1 - v) * u), (i + 1, j, v * (1 - u)), (i + 1, j + 1, v * u)]
+        expected = sum(weight * source[:, a, b] for a, b, weight in corners)
+        assert np.allclose(plain[:, row, column], expected, atol=1e-2)
+
+
+def test_draws_of_boxes_are_a_function_of_seed_epoch_and_position() -> None:
+    aspects = torch.linspace(0.5, 2, 30)
+    stream = BatchStream(30, 8, 3, "resized-crop-flip", aspects)
+    forward = [stream.draws(step) for step in range(12)]
+    other = BatchStream(30, 8, 3, "resized-crop-flip", aspects)
+    assert all(torch.equal(other.draws(step), forward[step]) for step in (11, 0, 5))
+    seen = torch.cat(forward)
+    assert seen.shape[1] == stream.columns == 6 and sorted(seen[:30, 0].tolist()) == list(range(30))
+    assert set(seen[:, MIRRORED].tolist()) == {0, 1} and len(set(seen[:, TOP].tolist())) > 50
+
+
+def test_resized_images_are_normalised_by_channel(photos: Path, tmp_path: Path) -> None:
+    data = folder.read(photos, "photos", tmp_path / "cache", side=32)
+    there = DeviceData.of(data, torch.device("cpu"))
+    whole = there.normalise(there.train_images).double()
+    assert whole.mean(dim=(0, 2, 3)).abs().max() < 1e-5 and (whole.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
+    assert there.mean.flatten().tolist() == pytest.approx(channel_statistics(data)[0], abs=1e-6)
+    draws = BatchStream(16, 4, 0, "resized-crop-flip", there.aspects).draws(0)
+    assert there.make_batch(draws).shape == (4, 3, 32, 32)
+    assert torch.equal(there.make_batch(draws), there.make_batch(draws))
+
+
+# ---------------------------------------------------------------------------------------------- in a study
+
+
+TINY = {"protocol": "tiny/1", "steps": 2, "batch_size": 8, "lr": 0.01, "row_every": 2}
+
+
+def test_twins_are_trained_on_photographs_and_the_split_is_recorded(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("resnet_bench.config.DIGITS", {**TINY})
+    monkeypatch.setenv("RESNET_BENCH_CACHE", str(tmp_path / "cache"))
+    words = ["--study", "demo", "--data", f"{photos}@32", "--results", str(tmp_path), "--device", "cpu", "--quiet"]
+    assert main(["sweep", *words, "--depths", "8", "--seeds", "0"]) == 0
+    study = tmp_path / "demo-photos-32"
+    plain, residual = read_csv(study / RUNS.file, RUNS)
+    assert plain.batches_digest == residual.batches_digest and plain.dataset == "photos-32"
+    rows = read_csv(study / SPLIT.file, SPLIT)
+    assert len(rows) == 20 and sum(row.split == "test" for row in rows) == 4
+    assert main(["verify", str(study)]) == 0
+    assert '"augmentation":"resized-crop-flip"' in (study / "runs" / plain.run_id / "config.json").read_text().replace(
+        " ", ""
+    )
+    for what in ("stats", "verify"):
+        assert main(["data", what, "--data", f"{photos}@32"]) == 0
+    assert main(["data", "show", "--data", f"{photos}@32", "--out", str(tmp_path / "show.png")]) == 0
+    capsys.readouterr()
