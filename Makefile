@@ -9,6 +9,8 @@ DEVICE ?= auto
 MODE ?= auto
 PRECISION ?= auto
 JOBS ?= 1
+OPTIMIZER ?= sgd
+SCHEDULE ?= step
 ROUNDS ?= 7
 BASE ?=
 BUDGET ?=
@@ -25,7 +27,7 @@ export PYTHONUNBUFFERED := 1
 
 CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	--device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)" \
-	--jobs "$(or $(JOBS),1)" --results "$(or $(RESULTS),results)" --cost
+	--jobs "$(or $(JOBS),1)" --optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
@@ -33,7 +35,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS ROUNDS RESULTS BASE BUDGET VENV PYTHON"
+	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS OPTIMIZER SCHEDULE ROUNDS RESULTS BASE BUDGET VENV PYTHON"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
 	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \

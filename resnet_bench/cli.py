@@ -36,6 +36,7 @@ from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
 
 GATED = "benchmarks/gated.py"
+DATA_HELP = "a dataset's name (see data list), where it lies, or a folder of images (FOLDER@64: resized to 64 pixels)"
 STEMS = {"7x7": IMAGENET, "3x3": IMAGENET_SMALL}
 ARCH_HELP = f"{' or '.join(ARCHS)} (6n+2 layers), or a network of ImageNet style by name: {', '.join(NAMED)}"
 
@@ -178,7 +179,7 @@ def _command(
 
 
 def _add_where(parser: _Parser) -> None:
-    parser.add_argument("--data", help="a dataset's name (see data list), where it lies, or a folder of images")
+    parser.add_argument("--data", help=DATA_HELP)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all studies (results)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     _add_execution(parser)
@@ -300,7 +301,12 @@ def _add_complexity(commands: Commands) -> None:
     parser.add_argument("--input-size", type=int, help="pixels a side, of RGB images (32; the study's)")
     parser.add_argument("--num-classes", type=int, help="length of the logits (10; the study's)")
     parser.add_argument("--per-layer", action="store_true", help="print the layers of each network instead")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write every layer to FILE.csv or FILE.md too")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the layers too: FILE.csv each by itself, FILE.md folded by block",
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 

@@ -174,8 +174,9 @@ def torch_flops(model: nn.Module, image_shape: tuple[int, int, int], *, train_st
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    num_images = 2 if train_step else 1  # BN in train mode needs two values, and a last stage may have one pixel
     with FlopCounterMode(display=False) as counter:
-        logits = model(torch.zeros(1, *image_shape))
+        logits = model(torch.zeros(num_images, *image_shape))
         if train_step:
             logits.sum().backward()
-    return int(counter.get_total_flops())
+    return int(counter.get_total_flops()) // num_images

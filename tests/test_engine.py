@@ -101,7 +101,8 @@ def to_fake_cuda(model: nn.Module) -> nn.Module:
     return model
 
 
-def test_the_function_captured_on_cuda_reads_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_the_function_captured_on_cuda_reads_nothing_back(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same function on pretended CUDA tensors. Backward is left out: autograd needs a real device for it."""
 
     def backward(loss: torch.Tensor) -> None:
@@ -114,12 +115,15 @@ def test_the_function_captured_on_cuda_reads_nothing_back(monkeypatch: pytest.Mo
         to_fake_cuda(model)
         images, labels = cuda((96, 3, 8, 8), dtype=torch.uint8), cuda(96, dtype=torch.int64)
         data = DeviceData(images, labels, images, labels, cuda((3, 8, 8)), 10)
-        optimizer, meter = make_optimizer(model, 0.9, 1e-4), Meter(torch.device("cuda"))
+        sources, aspects = cuda((96, 3, 9, 9), dtype=torch.uint8), cuda(96)
+        resized = DeviceData(images, labels, images, labels, cuda((3, 1, 1)), 10, cuda((3, 1, 1)), sources, aspects)
+        optimizer, meter = make_optimizer(model, 0.9, 1e-4, kind), Meter(torch.device("cuda"))
         set_learning_rate(optimizer, 0.1)
         monkeypatch.setattr(torch.Tensor, "backward", backward)
         with NoHostReads(torch.device("cuda")) as watch:
             train_step(model, optimizer, data, meter, cuda((16, 4), dtype=torch.int32))
-    assert {"convolution", "gather", "_fused_sgd_", "argmax"} <= set(watch.operations)
+            train_step(model, optimizer, resized, meter, cuda((16, 6), dtype=torch.int32))
+    assert {"convolution", "gather", f"_fused_{kind}_", "grid_sampler_2d", "argmax"} <= set(watch.operations)
 
 
 # ---------------------------------------------------------------------------------------------- F0: bit-equal

@@ -7,9 +7,17 @@ import dataclasses
 import pytest
 import torch
 
-from resnet_bench.config import RunConfig, find_study
+from resnet_bench.config import RunConfig, Variation, find_study
 from resnet_bench.data.dataset import Dataset
-from resnet_bench.training.engine import DeviceData, EvalSet, evaluate
+from resnet_bench.training import checkpoint
+from resnet_bench.training.engine import (
+    DeviceData,
+    EvalSet,
+    evaluate,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
 from resnet_bench.training.loop import Job, TrainState, fit, learning_rate
 
 CPU = torch.device("cpu")
@@ -50,8 +58,8 @@ def train(config: RunConfig, dataset: Dataset, device: torch.device = CPU) -> Tr
 
 
 def weights(state: TrainState) -> dict[str, torch.Tensor]:
-    momentum = {f"momentum{i}": buffer["momentum_buffer"] for i, buffer in enumerate(state.optimizer.state.values())}
-    return {**state.model.state_dict(), **momentum}
+    kept = {f"optimizer{i}": tensor for i, tensor in enumerate(optimizer_tensors(state.optimizer))}
+    return {**state.model.state_dict(), **kept}
 
 
 def without_seconds(state: TrainState) -> list[object]:
@@ -77,6 +85,93 @@ def test_learning_rate_of_110_layers() -> None:
     config = find_study("cifar10-paper").runs(depths=[110], seeds=[0])[0]
     assert [learning_rate(config, step, None) for step in (0, 399, 32_000)] == [0.01, 0.01, 0.001]
     assert [learning_rate(config, step, 400) for step in (400, 31_999, 32_000, 48_000)] == [0.1, 0.1, 0.01, 0.001]
+
+
+def test_a_cosine_goes_from_the_rate_to_zero() -> None:
+    run = find_study("cifar10-paper").runs(depths=[110], seeds=[0])[0]
+    config = Variation(schedule="cosine").apply(run)
+    rates = [learning_rate(config, step, 400) for step in (0, 16_000, 32_000, 48_000, 63_999)]
+    assert rates[:4] == pytest.approx([0.1, 0.1 * (2 + 2**0.5) / 4, 0.05, 0.1 * (2 - 2**0.5) / 4])
+    assert 0 < rates[4] < 1e-9 and learning_rate(config, 0, None) == 0.01  # the warm-up is the paper's
+
+
+VARIATIONS = {
+    "-adam": (Variation("adam"), ("adam", "step", 1e-3, 1e-4, None)),
+    "-adamw-cosine": (Variation("adamw", "cosine"), ("adamw", "cosine", 1e-3, 1e-2, None)),
+    "-lr0.05": (Variation(lr=0.05), ("sgd", "step", 0.05, 1e-4, 0.01)),
+    "-cosine-zero-init": (Variation(schedule="cosine", zero_init_residual=True), ("sgd", "cosine", 0.1, 1e-4, 0.01)),
+}
+
+
+@pytest.mark.parametrize("label", VARIATIONS)
+def test_what_leaves_the_papers_protocol_has_another_name(label: str) -> None:
+    variation, expected = VARIATIONS[label]
+    plain, residual = find_study("cifar10-paper").runs(depths=[110], seeds=[0])
+    changed = variation.apply(residual)
+    assert changed.protocol == f"paper-64k{label}/1" and variation.label == label
+    assert (changed.optimizer, changed.schedule, changed.lr, changed.weight_decay, changed.lr_warmup) == expected
+    assert changed.zero_init_residual == variation.zero_init_residual
+    assert not variation.apply(plain).zero_init_residual
+    assert Variation().apply(residual) is residual
+
+
+def test_fields_that_came_later_leave_older_names_alone() -> None:
+    run = find_study("cifar10-paper").runs(depths=[20], seeds=[0])[0]
+    assert run.run_id == "plain-none-d20-s0-c9322ced"
+    assert (
+        "optimizer" not in run.canonical_json()
+        and '"schedule":"cosine"' in Variation(schedule="cosine").apply(run).canonical_json()
+    )
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_optimizers_are_torchs_from_the_first_step(kind: str) -> None:
+    """What was put into their state beforehand must be what they would have put there themselves."""
+    nets = [torch.nn.Linear(5, 3) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    ours = make_optimizer(nets[0], 0.9, 0.01, kind)
+    parameters = nets[1].parameters()
+    theirs: torch.optim.Optimizer = {
+        "sgd": lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
+        "adam": lambda: torch.optim.Adam(parameters, lr=0.1, weight_decay=0.01),
+        "adamw": lambda: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.01),
+    }[kind]()
+    luck = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        set_learning_rate(ours, 0.1)
+        x = torch.randn(7, 5, generator=luck)
+        for net, optimizer in zip(nets, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            net(x).square().mean().backward()
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_other_optimizers_go_on_bit_identical_from_a_checkpoint(
+    kind: str, small_run: RunConfig, small_data: Dataset, device: torch.device
+) -> None:
+    config = dataclasses.replace(small_run, optimizer=kind, schedule="cosine", lr=0.01)
+    whole = train(config, small_data, device)
+    job = Job.of(config, DeviceData.of(small_data, device))
+
+    class Stop(NoSink):
+        def wants_pause(self) -> bool:
+            return half.step == 6
+
+        def pause(self, state: TrainState) -> None:
+            raise KeyboardInterrupt
+
+    half = job.initial_state(small_data.digest)
+    with pytest.raises(KeyboardInterrupt):
+        fit(half, job, Stop())
+    stored = checkpoint.decode(checkpoint.encode(checkpoint.capture(half, {})))
+    resumed = job.initial_state(small_data.digest)
+    checkpoint.restore(resumed, stored)
+    fit(resumed, job, NoSink())
+    assert_same(whole, resumed)
+    assert whole.rows[-1].train_loss < whole.rows[0].train_loss
 
 
 def test_the_run_really_uses_the_schedule(small_run: RunConfig, small_data: Dataset) -> None:

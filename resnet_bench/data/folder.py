@@ -18,7 +18,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,8 @@ def read(folder: Path, name: str, cache: Path, progress: Progress | None = None,
     """
     tree = list_images(folder)
     cached = cache / "decoded" / f"{name}-{_content_key(tree)}.images"
-    return _read_cached(cached, name, tree) or _write_cached(cached, _decode_all(tree, name, side, progress))
+    dataset = _read_cached(cached, name) or _write_cached(cached, _decode_all(tree, name, side, progress))
+    return replace(dataset, split=tree.split())
 
 
 def _content_key(tree: Tree) -> str:
@@ -236,7 +237,6 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
         views[num_train:],
         _labels(tree.test),
         None if sources is None or aspects is None else Resized(sources, aspects),
-        tree.split(),
     )
 
 
@@ -310,14 +310,14 @@ def _decode(path: Path) -> Image.Image:
         raise UsageError(f"{path}: not a readable image ({error}); replace or remove it") from None
 
 
-def _read_cached(path: Path, name: str, tree: Tree) -> Dataset | None:
+def _read_cached(path: Path, name: str) -> Dataset | None:
     """The cached dataset; None if there is none or it is not what was written."""
     try:
         with np.load(io.BytesIO(unseal(CACHE_KIND, path.read_bytes())), allow_pickle=False) as stored:
             values: dict[str, Any] = {key: stored[key] for key in stored.files}
         if "sources" in values:
             values["resized"] = Resized(values.pop("sources"), values.pop("aspects"))
-        return Dataset(name=name, classes=tuple(map(str, values.pop("classes"))), split=tree.split(), **values)
+        return Dataset(name=name, classes=tuple(map(str, values.pop("classes"))), **values)
     except (OSError, Damaged, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
 
