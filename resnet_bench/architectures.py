@@ -59,7 +59,7 @@ LAYOUTS = {
     "wide_resnet50_2": Layout((3, 4, 6, 3), bottleneck=True, width=128),
     "wide_resnet101_2": Layout((3, 4, 23, 3), bottleneck=True, width=128),
 }
-OTHERS = tuple(name for name in LAYOUTS if not name.startswith("resnet") or "_" in name)  # arch is their name
+OTHERS = tuple(name for name in LAYOUTS if not name.startswith("resnet"))  # arch is their name
 
 
 class NetworkName(NamedTuple):
@@ -73,7 +73,7 @@ class NetworkName(NamedTuple):
 
 # The short names of ImageNet-style networks; residual ones with torchvision's option B.
 NAMED = {
-    **{f"plain{depth}": NetworkName(IMAGENET, *PLAIN[:1], depth, "none") for depth in (18, 34)},
+    **{f"plain{depth}": NetworkName(IMAGENET, "plain", depth, "none") for depth in (18, 34)},
     **{
         name: NetworkName(IMAGENET, name if name in OTHERS else "residual", layout.depth, "b")
         for name, layout in LAYOUTS.items()

@@ -20,7 +20,7 @@ from resnet_bench.architectures import (
     NetworkName,
     check_depth,
     check_network,
-)  # fmt: skip
+)
 from resnet_bench.config import (
     LARGE_SIDE,
     OPTIMIZERS,
@@ -31,7 +31,7 @@ from resnet_bench.config import (
     Variation,
     family_for,
     find_study,
-)  # fmt: skip
+)
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
 

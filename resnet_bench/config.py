@@ -20,7 +20,7 @@ from resnet_bench.architectures import (
     Arm,
     NetworkName,
     check_network,
-)  # fmt: skip
+)
 from resnet_bench.errors import UsageError
 
 LATER = ("family", "optimizer", "schedule", "zero_init_residual")  # fields that older runs have not

@@ -173,3 +173,28 @@ def test_a_network_called_by_name_is_trained_counted_and_reported(
 
 TINY = {"protocol": "tiny/1", "steps": 2, "batch_size": 16, "lr": 0.01, "augmentation": "none", "row_every": 2,
         "row_train_images": 16, "row_test_images": 16, "final_train_images": 16}  # fmt: skip
+
+
+BAD = {
+    "a depth of its own": (["--arch", "resnet18", "--depth", "20"], "resnet18 has a depth of its own; leave --depth out"),
+    "no depth": (["--arch", "plain"], "--arch plain needs --depth, as in --depth 20, and no --stem"),
+    "a stem": (["--arch", "plain", "--depth", "20", "--stem", "7x7"], "and no --stem"),
+    "shortcut": (["--arch", "resnet50", "--shortcut", "a"], "shortcut 'a' is unknown for residual networks of 50 layers"),
+    "plain with a shortcut": (["--arch", "plain18", "--shortcut", "a"], "shortcut 'a' is unknown for plain networks"),
+    "not 6n+2": (["--arch", "plain", "--depth", "21"], "depth 21 is not 6n+2"),
+    "rate": (["--arch", "resnet18", "--lr", "0"], "'0' is not a positive number (learning rate)"),
+    "optimizer": (["--arch", "resnet18", "--optimizer", "lion"], "invalid choice: 'lion'"),
+    "arch": (["--arch", "vgg16"], "invalid choice: 'vgg16'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_2(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words, message = BAD[case]
+    try:
+        code: object = main(["run", "--study", "demo", "--results", str(tmp_path / "results"), *words])
+    except SystemExit as stopped:
+        code = stopped.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "results").exists()

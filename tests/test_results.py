@@ -117,3 +117,17 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path: Path, monke
 
 def test_the_data_dictionary_is_current() -> None:
     assert (ROOT / "results" / "README.md").read_text() == data_dictionary(), "run: make dictionary"
+
+
+def test_a_column_that_came_later_may_be_missing(tmp_path: Path) -> None:
+    rows = studies.demo().runs
+    older = [name for name in RUNS.columns if name not in RUNS.later]
+    assert "family" not in older
+    path = tmp_path / RUNS.file
+    path.write_text(to_csv(RUNS, rows, older))
+    assert read_csv(path, RUNS) == rows and {row.family for row in rows} == {"cifar"}
+    value = {name: cell for name, cell in dataclasses.asdict(rows[0]).items() if name in older}
+    assert parse_row(RunRow, value, "here") == rows[0]
+    with pytest.raises(UsageError, match="column 'depth' is missing"):
+        path.write_text(to_csv(RUNS, rows, [name for name in older if name != "depth"]))
+        read_csv(path, RUNS)

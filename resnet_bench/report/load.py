@@ -78,6 +78,11 @@ class StudyFrames:
         return self._shared("dataset_digest")
 
     @property
+    def family(self) -> str:
+        """Family of the networks; "" without runs."""
+        return self._shared("family")
+
+    @property
     def protocol(self) -> str:
         """Name and version of the training protocol; "" without runs."""
         return self._shared("protocol")
@@ -94,8 +99,8 @@ class StudyFrames:
 
     @property
     def is_paper_protocol(self) -> bool:
-        """Is it the paper's schedule of 64k steps and not a reduced one."""
-        return self.protocol.startswith("paper-64k")
+        """Is it the paper's protocol, and not a reduced or changed one."""
+        return self.protocol.startswith("paper-64k/")
 
     @property
     def finished(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm, arm_name
+from resnet_bench.architectures import CIFAR, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.load import StudyFrames, select
 
@@ -78,8 +78,8 @@ def _size(frames: StudyFrames, depth: int, arm: Arm) -> list[str]:
 
 
 def may_stand_beside_published(frames: StudyFrames) -> bool:
-    """Only canonical CIFAR-10 under the paper's protocol is comparable with published values."""
-    return frames.dataset == "cifar10" and frames.is_paper_protocol
+    """Only 6n+2 networks on canonical CIFAR-10 under the paper's protocol are comparable with published values."""
+    return frames.dataset == "cifar10" and frames.is_paper_protocol and frames.family == CIFAR
 
 
 def published() -> list[dict[str, str]]:
@@ -148,7 +148,8 @@ def _published_notes(frames: StudyFrames) -> list[str]:
     if frames.runs.empty:
         return []
     reasons = [] if frames.dataset == "cifar10" else [f"the data are {frames.dataset}, not canonical CIFAR-10"]
-    reasons += [] if frames.is_paper_protocol else [f"protocol {frames.protocol} is reduced, not the paper's 64k steps"]
+    reasons += [] if frames.family == CIFAR else ["the networks are of ImageNet style"]
+    reasons += [] if frames.is_paper_protocol else [f"protocol {frames.protocol} is {wording.not_the_papers(frames)}"]
     return [f"No published values stand beside these: {'; '.join(reasons)}."]
 
 

@@ -41,8 +41,14 @@ def count(number: int, noun: str) -> str:
 
 
 def protocol(frames: StudyFrames) -> str:
-    """The protocol's name, labelled as reduced if it is not the paper's."""
-    return frames.protocol + ("" if frames.is_paper_protocol else " (reduced, not the paper's 64k steps)")
+    """The protocol's name, labelled as reduced or changed if it is not the paper's."""
+    return frames.protocol + ("" if frames.is_paper_protocol else f" ({not_the_papers(frames)})")
+
+
+def not_the_papers(frames: StudyFrames) -> str:
+    """What a protocol is that is not the paper's."""
+    whole = len(frames.finished) and (frames.finished["steps"] >= PAPER["steps"]).all()
+    return "not the paper's" if whole else "reduced, not the paper's 64k steps"
 
 
 # Section 4.2 of the paper.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,8 @@ from resnet_bench.throughput import allocated_peak, peak_gbytes, peak_gflops, ti
 from resnet_bench.training.engine import DeviceData, make_forward, optimizer_tensors
 from resnet_bench.training.loop import Job, TrainState
 
-NUM_IMAGES = 10_000  # of random pixels: more than caches hold, and speed does not depend on what they show
+# Random pixels, more than caches hold; speed does not depend on what they show.
+NUM_IMAGES, NUM_BYTES = 10_000, 10_000 * 3 * 32 * 32  # at most
 ROUNDS = 7
 TRAIN_STEP, INFERENCE = "train_step", "inference"
 Say = Callable[[str], None]
@@ -53,7 +55,8 @@ class Bench:
         batch_size: int = 128,
     ) -> Bench:
         """With random images."""
-        dataset = synthetic(image_shape, num_train=NUM_IMAGES, num_test=batch_size, num_classes=num_classes)
+        count = max(batch_size, min(NUM_IMAGES, NUM_BYTES // math.prod(image_shape)))
+        dataset = synthetic(image_shape, num_train=count, num_test=batch_size, num_classes=num_classes)
         data = DeviceData.of(dataset, device)
         return cls(dataset, data, execution, batch_size, fingerprint(device))
 

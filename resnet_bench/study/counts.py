@@ -26,7 +26,7 @@ from resnet_bench.architectures import (
     check_network,
     display_name,
     layout_of,
-)  # fmt: skip
+)
 from resnet_bench.complexity import Complexity, Layer, complexity, fvcore_total, list_layers, torch_flops
 from resnet_bench.data.sources import find_source
 from resnet_bench.errors import Failure, UsageError
