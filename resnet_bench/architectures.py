@@ -130,3 +130,8 @@ def display_name(arch: str, depth: int, shortcut: str = "a") -> str:
 def arm_name(arm: Arm) -> str:
     """`plain`, `residual (A)`; others as torchvision calls them."""
     return f"residual ({arm[1].upper()})" if arm[0] == "residual" else arm[0]
+
+
+def option_name(arm: Arm) -> str:
+    """What tells residual arms apart in a table: `A`; of others their name."""
+    return arm[1].upper() if arm[0] == "residual" else arm[0]

@@ -32,7 +32,7 @@ from resnet_bench.config import (
     family_for,
     find_study,
 )
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench.errors import Failure, UsageError, is_out_of_memory
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
 
 GATED = "benchmarks/gated.py"
@@ -461,7 +461,7 @@ def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], ar
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
     from resnet_bench.study.run import Session
-    from resnet_bench.study.sweep import check_writable, is_out_of_memory, prepare
+    from resnet_bench.study.sweep import check_writable, prepare
     from resnet_bench.study.sweep import sweep as run_all
 
     device = find_device(arguments.device)
@@ -497,9 +497,15 @@ def _train(study: Study, source: Source, folder: Path, runs: list[RunConfig], ar
     say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
     session = prepare(session, plan, arguments.mode, say)
     outcome = run_all(session, plan, quiet=arguments.quiet)
-    if arguments.cost:
-        _measure_cost(session, arguments)
+    problem: Failure | None = None
+    try:
+        if arguments.cost:
+            _measure_cost(session, arguments)
+    except Failure as failure:  # what was trained is rendered all the same
+        problem = failure
     _render(folder, arguments.quiet)
+    if problem:
+        raise problem
     if outcome.failed:
         raise Failure("\n".join([f"{len(outcome.failed)} runs failed; the others are kept:", *outcome.failed]))
     return 0
@@ -532,7 +538,7 @@ def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: s
 
 
 def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:
-    from resnet_bench.study.cost import ROUNDS, Bench, measure_throughput
+    from resnet_bench.study.cost import ROUNDS, Bench, Rules, measure_throughput
     from resnet_bench.study.counts import write_complexity
 
     dataset, say = session.dataset, _say(arguments.quiet)
@@ -542,7 +548,7 @@ def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:
         say("throughput is not measured with --jobs: the threads are shared out; call resnet-bench throughput later")
         return
     images = dataset.image_shape, len(dataset.classes)
-    bench = Bench.of(*images, session.data.device, session.execution)
+    bench = Bench.of(*images, session.data.device, session.execution, rules=Rules.of(session.study))
     measure_throughput(session.study, bench, ROUNDS, say)
 
 
@@ -687,10 +693,13 @@ def data_stats(arguments: argparse.Namespace) -> int:
     table = Table("class", "train images", "test images", box=None)
     for name, train, test in class_counts(dataset):
         table.add_row(name, f"{train:,}", f"{test:,}")
-    mean, std = channel_statistics(dataset)
+    resized = dataset.resized
+    mean, std = channel_statistics(dataset.train_images) if resized is None else resized.statistics
+    how = "the mean of each pixel is subtracted" if resized is None else "this mean is subtracted, this std divided by"
     lines = [
         f"{dataset.name}, digest {dataset.digest}",
         f"training pixels scaled to 0..1, by channel: mean {_decimals(mean)}, std {_decimals(std)}",
+        f"in training, {how}",
     ]
     print(to_text(table, *lines), end="")
     return 0
@@ -743,7 +752,7 @@ def show_complexity(arguments: argparse.Namespace) -> int:
 def throughput(arguments: argparse.Namespace) -> int:
     """Measure the networks of a study on this machine."""
     from resnet_bench.environment import configure, find_device
-    from resnet_bench.study.cost import Bench, measure_throughput
+    from resnet_bench.study.cost import Bench, Rules, measure_throughput
     from resnet_bench.study.counts import find_images
     from resnet_bench.study.folder import StudyFolder
 
@@ -761,7 +770,7 @@ def throughput(arguments: argparse.Namespace) -> int:
     images = find_images(study, arguments.input_size, arguments.num_classes)
     configure(device, precision=execution.precision)
     say = _say(arguments.quiet)
-    bench = Bench.of(*images, device, execution, arguments.batch_size)
+    bench = Bench.of(*images, device, execution, arguments.batch_size, Rules.of(study))
     measure_throughput(study, bench, arguments.rounds, say)
     say(f"draw it with: resnet-bench report {arguments.folder}")
     return 0

@@ -170,10 +170,19 @@ def fvcore_total(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
 
 
 def torch_flops(model: nn.Module, image_shape: tuple[int, int, int], *, train_step: bool = False) -> int:
-    """FlopCounterMode's FLOPs of one image (2 per multiply-add, BN not counted): forward, or forward and backward."""
+    """FlopCounterMode's FLOPs of one image (2 per multiply-add, BN not counted): forward, or forward and backward.
+
+    The counter takes the backward pass of a convolution with groups of channels for one without. There it is what it is
+    without groups: twice the forward pass, but no gradient for the images.
+    """
     import torch
+    from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
 
+    convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if train_step and any(conv.groups > 1 for conv in convs):
+        first = next(layer for layer in list_layers(model, image_shape) if layer.kind == "conv")
+        return 3 * torch_flops(model, image_shape) - 2 * first.macs
     num_images = 2 if train_step else 1  # BN in train mode needs two values, and a last stage may have one pixel
     with FlopCounterMode(display=False) as counter:
         logits = model(torch.zeros(num_images, *image_shape))

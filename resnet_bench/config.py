@@ -27,7 +27,7 @@ LATER = ("family", "optimizer", "schedule", "zero_init_residual")  # fields that
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
-# Learning rate and weight decay as torch has them by default; None: the study's own.
+# Learning rate and weight decay; those of adamw are torch's defaults. None: the study's own.
 USUAL = {"sgd": None, "adam": (1e-3, 1e-4), "adamw": (1e-3, 1e-2)}
 LARGE_SIDE = 128  # pixels: from here on ImageNet-style networks have the 7x7 stem
 # A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
@@ -229,12 +229,13 @@ def fashion_mnist_short(dataset: str, depths: Sequence[int] | None, seeds: Seque
 
 
 def cifar10_18_34_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
-    """plain-18/34 and ResNet-18/34 with option A, the comparison of the paper's table 2, half of the short schedule."""
+    """plain-18/34 and ResNet-18/34 with option A, the comparison of the paper's table 2, in 200 steps of 64 images."""
     base = dict(
         protocol="short-200/1",
         dataset=dataset,
         family=IMAGENET_SMALL,
         steps=200,
+        batch_size=64,
         lr=0.02,
         lr_drops=(100, 150),
         row_every=20,
@@ -281,7 +282,7 @@ STUDIES = {
         Study(
             "cifar10-18-34-short",
             "cifar10",
-            "the paper's ImageNet-style networks with 18 and 34 layers, 200 steps, 1 seed",
+            "the paper's ImageNet-style networks with 18 and 34 layers, 200 steps of 64 images, 1 seed",
             cifar10_18_34_short,
         ),
         Study("digits-full", "digits", "plain and residual, 5 depths, 5 seeds, on digits", digits_full),

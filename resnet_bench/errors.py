@@ -11,3 +11,9 @@ class Failure(Exception):
     """The input was good but the work could not be done. Exit code 1."""
 
     exit_code = 1
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Is it that, by any of the names that Python, the CPU's allocator and CUDA's libraries give it."""
+    texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

@@ -101,6 +101,8 @@ class RunRow:
     diverged_step: int | None = column("first step whose loss was not finite", "steps")
     batch_size: int = column("images per step", "images")
     lr: float = column("the schedule's highest learning rate")
+    optimizer: str = column("sgd (with momentum), adam or adamw", default="sgd")
+    schedule: str = column("of the learning rate: step or cosine", default="step")
     lr_warmup_steps: int | None = column(
         "steps at the lower first rate (config.json: rule, window); empty: no such phase", "steps"
     )
@@ -172,7 +174,7 @@ class ComplexityRow:
     num_classes: int = column("length of the logits", key=True)
     params: int = column("trainable parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
-    fvcore_total: int = column("fvcore's total in eval mode: macs, 2 per element for BN, 1 for pooling")
+    fvcore_total: int = column("fvcore's total in eval mode: macs, 2 per element for BN, 1 for average pooling")
     flops_forward: int = column("torch's FlopCounterMode, per image, forward: 2 per multiply-add", "FLOPs")
     flops_train_step: int = column("the same counter, forward and backward, per image", "FLOPs")
     activations: int = column("elements that convolutions and the classifier put out, per image")
@@ -214,6 +216,7 @@ class ThroughputRow:
     batch_size: int = column("images per step", "images", key=True)
     precision: str = column("fp32, tf32 or bf16", key=True)
     memory_format: str = column("nchw or nhwc", key=True)
+    optimizer: str = column("whose update a train step makes: sgd, adam or adamw", key=True, default="sgd")
     compile: str = column("how it was executed: eager, compile or graph", key=True)
     input_size: str = column("height x width x channels of an image", "pixels", key=True)
     num_classes: int = column("length of the logits", key=True)

@@ -104,8 +104,6 @@ def spoil(case: str, place: Path) -> None:
     elif case == "no image":
         for path in place.rglob("*.png"):
             path.unlink()
-    elif case == "other size":
-        Image.new("RGB", (9, 8)).save(place / "train" / "dog" / "2.png")
     elif case == "no train":
         shutil.rmtree(place / "train")
     elif case == "one class":
@@ -123,10 +121,9 @@ BAD_FOLDERS = {
     "unreadable": "1.png: not a readable image",
     "truncated": "1.png: not a readable image",
     "no image": "no image in train/<class>/ and test/<class>/",
-    "other size": "2.png: 9x8 pixels, but",
     "no train": "no folder train/ beside test/",
     "one class": "one class only, 'cat'",
-    "one image to split": "dog: one image only; a class that is split needs two",
+    "one image to split": "dog: one image; a class that is split needs two",
 }
 
 

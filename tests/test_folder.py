@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,58 @@ def test_validation_images_are_the_test_where_there_is_none(image_folder: Path, 
     assert all(path.parts[-3] == name for files in tree.test.values() for path in files)
 
 
+def test_formats_of_sixteen_bits_keep_their_upper_half_and_others_are_refused(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(folder._decode(tmp_path / "deep.png"))[..., 0], ramp >> 8)
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(UsageError, match=r"float.tiff: not a readable image \(mode F: values without a known range"):
+        folder._decode(tmp_path / "float.tiff")
+
+
+def test_sizes_that_differ_are_resized_however_small(image_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 8)).save(image_folder / "train" / "dog" / "2.png")
+    source = find_source("cifar10", str(image_folder), cache(tmp_path))
+    assert source.image_shape == (3, 224, 224)
+
+
+def test_an_unlabelled_test_folder_is_passed_over(image_folder: Path) -> None:
+    (image_folder / "test").rename(image_folder / "val")
+    (image_folder / "test").mkdir()
+    Image.new("RGB", (8, 8)).save(image_folder / "test" / "1.png")
+    assert len(folder.list_images(image_folder).files()) == 10
+
+
+def test_a_class_may_be_called_train(photos: Path) -> None:
+    (photos / "dog").rename(photos / "train")
+    assert list(folder.list_images(photos).train) == ["cat", "train"]
+
+
+def test_a_name_that_is_not_utf8_is_said(photos: Path) -> None:
+    (photos / "cat" / "0.jpg").rename(os.fsdecode(os.fsencode(photos / "cat") + b"/caf\xe9.jpg"))
+    with pytest.raises(UsageError, match=r"the name b'caf.xe9.jpg' is not UTF-8; rename it"):
+        folder.list_images(photos)
+
+
+def test_a_folder_that_cannot_be_read_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(UsageError, match=r"dog: cannot be read .Permission denied."):
+        folder.list_images(photos)
+
+
+def test_a_folder_without_images_beside_classes_is_said(photos: Path) -> None:
+    (photos / "notes").mkdir()
+    with pytest.raises(UsageError, match="notes: no image; a class that is split needs two"):
+        folder.list_images(photos)
+
+
 def test_exif_says_what_is_up(photos: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
@@ -91,7 +146,7 @@ def test_exif_says_what_is_up(photos: Path) -> None:
 def test_large_images_are_resized_small_ones_kept(photos: Path, image_folder: Path, tmp_path: Path) -> None:
     large, small = (find_source("cifar10", str(place), cache(tmp_path)) for place in (photos, image_folder))
     assert (large.name, large.image_shape, large.augmentation) == ("photos-224", (3, 224, 224), "resized-crop-flip")
-    assert "resized to 224x224, every fifth image of each class kept for the test" in large.reason
+    assert "resized to 224x224, a fifth of each class kept for the test" in large.reason
     assert (small.name, small.image_shape, small.augmentation) == ("pets", (3, 8, 8), None)
     asked = find_source("cifar10", f"{image_folder}@32", cache(tmp_path))
     assert (asked.name, asked.image_shape) == ("pets-32", (3, 32, 32))
@@ -109,14 +164,16 @@ def test_sizes_out_of_reach_are_refused(photos: Path, side: int) -> None:
 def test_known_datasets_are_not_resized(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"")
-    with pytest.raises(UsageError, match="cifar10 is not resized; leave out @64"):
-        find_source("cifar10", f"{tmp_path}@64")
+    for data in (f"{tmp_path}@64", "cifar10@64", "digits@16"):
+        with pytest.raises(UsageError, match="only folders of images are resized; leave out @"):
+            find_source("cifar10", data)
 
 
 def test_what_does_not_fit_into_memory_is_said_before_it_is_read(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 200}[name])
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
     with pytest.raises(Failure, match=r"at 224 pixels a side these images need 0.0 GB .* a smaller size, as in .*@112"):
         folder.read(photos, "photos", tmp_path / "cache", side=224)
 
@@ -179,7 +236,10 @@ def test_resized_images_are_normalised_by_channel(photos: Path, tmp_path: Path) 
     there = DeviceData.of(data, torch.device("cpu"))
     whole = there.normalise(there.train_images).double()
     assert whole.mean(dim=(0, 2, 3)).abs().max() < 1e-5 and (whole.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
-    assert there.mean.flatten().tolist() == pytest.approx(channel_statistics(data)[0], abs=1e-6)
+    assert there.mean.flatten().tolist() == pytest.approx(channel_statistics(data.train_images)[0].tolist(), abs=1e-6)
+    unchanged = BatchStream(16, 16, 0, "none", there.aspects).draws(0)
+    there_again = there.normalise(there.train_images[unchanged[:, 0].long()])
+    assert torch.equal(there.make_batch(unchanged), there_again)  # trained on as it is evaluated
     draws = BatchStream(16, 4, 0, "resized-crop-flip", there.aspects).draws(0)
     assert there.make_batch(draws).shape == (4, 3, 32, 32)
     assert torch.equal(there.make_batch(draws), there.make_batch(draws))
@@ -204,10 +264,12 @@ def test_twins_are_trained_on_photographs_and_the_split_is_recorded(
     rows = read_csv(study / SPLIT.file, SPLIT)
     assert len(rows) == 20 and sum(row.split == "test" for row in rows) == 4
     assert main(["verify", str(study)]) == 0
-    assert '"augmentation":"resized-crop-flip"' in (study / "runs" / plain.run_id / "config.json").read_text().replace(
-        " ", ""
-    )
+    config = json.loads((study / "runs" / plain.run_id / "config.json").read_text())["config"]
+    assert config["augmentation"] == "resized-crop-flip"
     for what in ("stats", "verify"):
         assert main(["data", what, "--data", f"{photos}@32"]) == 0
+    assert "this mean is subtracted, this std divided by" in capsys.readouterr().out
     assert main(["data", "show", "--data", f"{photos}@32", "--out", str(tmp_path / "show.png")]) == 0
-    capsys.readouterr()
+    (photos / "dog" / "0.jpg").rename(photos / "dog" / "renamed.jpg")
+    assert main(["sweep", *words, "--depths", "14", "--seeds", "0"]) == 2
+    assert "a study never mixes them" in capsys.readouterr().err and read_csv(study / SPLIT.file, SPLIT) == rows

@@ -126,6 +126,15 @@ def test_signals_of_every_weighted_layer_are_measured(name: str) -> None:
     assert all(0 <= (signal.dead_fraction or 0) <= 1 and signal.response_std > 0 for signal in signals)
 
 
+@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d"])
+def test_a_train_step_is_three_forward_passes_without_the_first_gradient(name: str) -> None:
+    """For groups of channels torch's counter would say more; a network without them shows what is meant."""
+    model = build(named(name, family="imagenet-small"))
+    first = list_layers(model, (3, 32, 32))[0]
+    forward, train = (torch_flops(model.train(), (3, 32, 32), train_step=step) for step in (False, True))
+    assert first.kind == "conv" and train == 3 * forward - 2 * first.macs
+
+
 UNKNOWN = [
     (NetworkName("cifar", "residual", 18, "a"), "depth 18 is not 6n"),
     (NetworkName("imagenet", "plain", 50, "none"), "depth 50 is unknown for plain.*18, 34"),
@@ -176,10 +185,16 @@ TINY = {"protocol": "tiny/1", "steps": 2, "batch_size": 16, "lr": 0.01, "augment
 
 
 BAD = {
-    "a depth of its own": (["--arch", "resnet18", "--depth", "20"], "resnet18 has a depth of its own; leave --depth out"),
+    "a depth of its own": (
+        ["--arch", "resnet18", "--depth", "20"],
+        "has a depth of its own; leave --depth out",
+    ),
     "no depth": (["--arch", "plain"], "--arch plain needs --depth, as in --depth 20, and no --stem"),
     "a stem": (["--arch", "plain", "--depth", "20", "--stem", "7x7"], "and no --stem"),
-    "shortcut": (["--arch", "resnet50", "--shortcut", "a"], "shortcut 'a' is unknown for residual networks of 50 layers"),
+    "shortcut": (
+        ["--arch", "resnet50", "--shortcut", "a"],
+        "'a' is unknown for residual networks of 50 layers",
+    ),
     "plain with a shortcut": (["--arch", "plain18", "--shortcut", "a"], "shortcut 'a' is unknown for plain networks"),
     "not 6n+2": (["--arch", "plain", "--depth", "21"], "depth 21 is not 6n+2"),
     "rate": (["--arch", "resnet18", "--lr", "0"], "'0' is not a positive number (learning rate)"),

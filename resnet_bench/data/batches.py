@@ -150,19 +150,20 @@ def normalise(images: Tensor, mean: Tensor, inverse_std: Tensor | None = None) -
     return images if inverse_std is None else images.mul_(inverse_std)
 
 
-def make_batch(images: Tensor, mean: Tensor, draws: Tensor) -> Tensor:
+def make_batch(images: Tensor, mean: Tensor, draws: Tensor, inverse_std: Tensor | None = None) -> Tensor:
     """The network's input for one step, made where `images` lives.
 
     Args:
         images: the whole training set, uint8 [N, C, H, W].
-        mean: per-pixel mean, float32 [C, H, W].
+        mean: float32 [C, H, W] or [C, 1, 1].
         draws: int32 [B, 4] on the same device.
+        inverse_std: float32 [C, 1, 1]; None: pixels are not divided.
 
     Returns:
         float32 [B, C, H, W]: normalised, then zero-padded (so that a padded pixel is the mean), cropped and flipped.
     """
     height, width = images.shape[-2:]
-    batch = F.pad(normalise(images[draws[:, INDEX].long()], mean), (PAD, PAD, PAD, PAD))
+    batch = F.pad(normalise(images[draws[:, INDEX].long()], mean, inverse_std), (PAD, PAD, PAD, PAD))
     rows = torch.arange(height, device=draws.device) + draws[:, ROW, None]  # [B, H]
     columns = torch.arange(width, device=draws.device).expand(len(draws), width)
     columns = torch.where(draws[:, FLIP, None].bool(), width - 1 - columns, columns) + draws[:, COLUMN, None]  # [B, W]

@@ -21,10 +21,12 @@ class Resized:
     Attributes:
         sources: uint8 [N, C, S, S]: each whole image, squeezed into a square.
         aspects: float32 [N]: its true width / height.
+        statistics: float64 [2, C]: mean and std of the training pixels as they are evaluated, scaled to 0..1.
     """
 
     sources: Images
     aspects: NDArray[np.float32]
+    statistics: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A folder of images by class: decoded by Pillow once, kept as they are or resized, then cached as one file.
 
     train/<class>/*, test/<class>/*    as they are; val/, valid/ or validation/ where there is no test/
-    <class>/*, or only train/          split here: every fifth image of each class is kept for the test
+    <class>/*, or only train/          split here: a fifth of each class is kept for the test
 
 Images that are small are kept as they are, and must be of one size. Larger ones, of any size and shape, are resized by
 the recipe that is usual for ImageNet: for evaluation the shorter side to 256, then the central square of 224 (or in
@@ -26,20 +26,29 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from resnet_bench.data.dataset import Dataset, Images, Labels, Resized
+from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import write_atomically
 from resnet_bench.machine import available_cores
 from resnet_bench.sealed import Damaged, seal, unseal
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Of the formats that Pillow reads by itself, those that hold pictures.
+SUFFIXES = frozenset(
+    """
+    .apng .avif .bmp .dib .gif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm
+    .qoi .sgi .tga .tif .tiff .webp
+    """.split()  # noqa: SIM905
+)
 TRAIN, HELD_OUT = "train", ("test", "val", "valid", "validation")
 SMALLEST_SIDE, LARGEST_KEPT, LARGEST_SIDE = 8, 96, 512  # pixels
 USUAL_SIDE = 224  # of images that are resized, unless the user says another
 SHORTER_SIDE = 256 / 224  # of an image before its central square is taken, in sides of that square
 TEST_SHARE, SPLIT_SEED = 0.2, 0
-CACHE_KIND = "resnet-bench images 1"
+CACHE_KIND = "resnet-bench images 2"
+RESIZED = ("sources", "aspects", "statistics")
 MOST_CACHED = 2 << 30  # bytes
 MOST_MEMORY = 0.7  # share of the machine's memory that pixels may take
+ORIENTATION = 0x0112  # the EXIF tag; from 5 on width and height are exchanged
 Progress = Callable[[int, int], None]  # (done, total)
 Classes = dict[str, list[Path]]  # sorted image files by class
 
@@ -51,8 +60,12 @@ def dataset_name(folder: Path, reserved: frozenset[str]) -> str:
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Does it look like one: train/, or a folder with an image in it."""
-    return (folder / TRAIN).is_dir() or (folder / "test").is_dir() or any(_class_folders(folder).values())
+    """Does it look like one: train/ or test/, or a folder with an image in it."""
+    return any((folder / name).is_dir() for name in (TRAIN, *HELD_OUT)) or _has_images(folder)
+
+
+def _has_images(root: Path) -> bool:
+    return any(files for files in _class_folders(root).values())
 
 
 # ---------------------------------------------------------------------------------------------- which images
@@ -94,10 +107,14 @@ def list_images(folder: Path) -> Tree:
     Raises:
         UsageError: a class is missing or has too few images, or there is no image at all; names the place.
     """
-    held_out = next((name for name in HELD_OUT if (folder / name).is_dir()), None)
+    root = folder / TRAIN
+    if any(_is_image(path) for path in _entries(root)):  # a class of that name
+        return _split(folder, _class_folders(folder))
+    there = [name for name in HELD_OUT if (folder / name).is_dir()]
+    held_out = next((name for name in there if _has_images(folder / name)), next(iter(there), None))
     if held_out is None:
-        return _split(folder, _class_folders(folder / TRAIN if (folder / TRAIN).is_dir() else folder))
-    if not (folder / TRAIN).is_dir():
+        return _split(folder, _class_folders(root if root.is_dir() else folder))
+    if not root.is_dir():
         raise UsageError(f"{folder}: no folder train/ beside {held_out}/; expected train/<class>/* and test/<class>/*")
     splits = {name: _class_folders(folder / name) for name in (TRAIN, held_out)}
     if not any(files for split in splits.values() for files in split.values()):
@@ -120,14 +137,16 @@ def _checked(tree: Tree) -> Tree:
 
 
 def _split(root: Path, classes: Classes) -> Tree:
-    """Every fifth image of each class, by a hash of class and name: the same images wherever the folder lies."""
-    classes = {name: files for name, files in classes.items() if files}
-    if not classes:
+    """A fifth of each class for the test, by a hash of class and name: the same images wherever the folder lies."""
+    if not any(classes.values()):
         raise UsageError(f"{root}: no image in <class>/ or train/<class>/ ({_suffixes()})")
     test: Classes = {}
     for name, files in classes.items():
         if len(files) < 2:
-            raise UsageError(f"{files[0].parent}: one image only; a class that is split needs two")
+            place = root / TRAIN / name if (root / TRAIN / name).is_dir() else root / name
+            raise UsageError(
+                f"{place}: {'one image' if files else 'no image'}; a class that is split needs two: add some or remove it"
+            )
         test[name] = sorted(sorted(files, key=_draw)[: max(1, round(TEST_SHARE * len(files)))])
     train = {name: sorted(set(files) - set(test[name])) for name, files in classes.items()}
     return _checked(Tree(root, train, test, split_here=True))
@@ -138,37 +157,63 @@ def _draw(path: Path) -> bytes:
 
 
 def _class_folders(root: Path) -> Classes:
-    if not root.is_dir():
-        return {}
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return {name: sorted(path for path in (root / name).iterdir() if _is_image(path)) for name in classes}
+    classes = sorted(path for path in _entries(root) if path.is_dir())
+    return {path.name: sorted(filter(_is_image, _entries(path))) for path in classes}
+
+
+def _entries(root: Path) -> list[Path]:
+    """What lies in a folder and is not hidden; nothing if it is none."""
+    try:
+        paths = [path for path in root.iterdir() if not path.name.startswith(".")] if root.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"{root}: cannot be read ({error.strerror}); move it away or change its permissions") from None
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{root}: the name {os.fsencode(path.name)!r} is not UTF-8; rename it") from None
+    return paths
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def _suffixes() -> str:
     return ", ".join(sorted(SUFFIXES))
 
 
-def image_side(folder: Path, asked: int | None) -> int | None:
-    """Pixels a side that the images are resized to: as asked, else 224 if the first one is large; None: kept.
+def image_side(tree: Tree, asked: int | None) -> int | None:
+    """Pixels a side that the images are resized to: as asked; None if all are small and of one size; else 224.
 
     Raises:
-        UsageError: that size is not to be had; as `list_images`.
+        UsageError: that size is not to be had; an unreadable image.
     """
     if asked is not None:
         if not SMALLEST_SIDE <= asked <= LARGEST_SIDE:
-            raise UsageError(f"{folder}@{asked}: images are resized to {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side")
+            raise UsageError(
+                f"{tree.root}@{asked}: images are resized to {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side"
+            )
         return asked
-    return USUAL_SIDE if max(_decode(list_images(folder).files()[0]).size) > LARGEST_KEPT else None
+    first = _size(tree.files()[0])
+    small = max(first) <= LARGEST_KEPT and all(_size(path) == first for path in tree.files())
+    return None if small else USUAL_SIDE
 
 
-def image_shape(folder: Path, side: int | None) -> tuple[int, int, int]:
-    """(3, height, width): `side` twice, or as the first training image has it; the others are checked when read."""
-    width, height = (side, side) if side else _decode(list_images(folder).files()[0]).size
+def image_shape(tree: Tree, side: int | None) -> tuple[int, int, int]:
+    """(3, height, width): `side` twice, or as the first training image has it."""
+    width, height = (side, side) if side else _size(tree.files()[0])
     return 3, height, width
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) by the file's header, turned as EXIF says."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ORIENTATION, 1) >= 5
+            return (image.height, image.width) if turned else image.size
+    except Exception as error:  # see _decode
+        raise _unreadable(path, error) from None
 
 
 # ---------------------------------------------------------------------------------------------- their pixels
@@ -193,6 +238,8 @@ def read(folder: Path, name: str, cache: Path, progress: Progress | None = None,
         Failure: they would not fit into the machine's memory.
     """
     tree = list_images(folder)
+    if side is not None:
+        _check_memory(tree, side)
     cached = cache / "decoded" / f"{name}-{_content_key(tree)}.images"
     dataset = _read_cached(cached, name) or _write_cached(cached, _decode_all(tree, name, side, progress))
     return replace(dataset, split=tree.split())
@@ -214,7 +261,6 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
         sources, aspects = None, None
     else:
         source_side = round(side * SHORTER_SIDE)
-        _check_memory(tree.root, side, len(paths) * side**2 + num_train * source_side**2)
         views, sources = _allocate(len(paths), side, side), _allocate(num_train, source_side, source_side)
         aspects = np.empty(num_train, np.float32)
 
@@ -229,6 +275,9 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
             sources[number], aspects[number] = _channels(squeezed), picture.width / picture.height
 
     _for_each(len(paths), fill, progress)
+    resized = None
+    if sources is not None and aspects is not None:
+        resized = Resized(sources, aspects, channel_statistics(views[:num_train]))
     return Dataset(
         name,
         tuple(tree.train),
@@ -236,7 +285,7 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
         _labels(tree.train),
         views[num_train:],
         _labels(tree.test),
-        None if sources is None or aspects is None else Resized(sources, aspects),
+        resized,
     )
 
 
@@ -255,12 +304,14 @@ def _allocate(count: int, height: int, width: int) -> Images:
     return np.empty((count, 3, height, width), np.uint8)
 
 
-def _check_memory(root: Path, side: int, pixels: int) -> None:
+def _check_memory(tree: Tree, side: int) -> None:
+    num_train = sum(map(len, tree.train.values()))
+    need = 3 * (len(tree.files()) * side**2 + num_train * round(side * SHORTER_SIDE) ** 2)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if 3 * pixels > MOST_MEMORY * there:
+    if need > MOST_MEMORY * there:
         raise Failure(
-            f"{root}: at {side} pixels a side these images need {3 * pixels / 1e9:,.1f} GB of memory, and this machine "
-            f"has {there / 1e9:,.1f} GB; take fewer, or a smaller size, as in {root}@{side // 2}"
+            f"{tree.root}: at {side} pixels a side these images need {need / 1e9:,.1f} GB of memory, and this machine "
+            f"has {there / 1e9:,.1f} GB; take fewer, or a smaller size, as in {tree.root}@{side // 2}"
         )
 
 
@@ -302,12 +353,22 @@ def _labels(classes: Classes) -> Labels:
 
 
 def _decode(path: Path) -> Image.Image:
-    """As RGB, turned as EXIF says."""
+    """As RGB, turned as EXIF says; of 16-bit values the upper 8 bits."""
     try:
         with Image.open(path) as image:
+            if image.mode in ("I", "F"):
+                raise ValueError(f"mode {image.mode}: values without a known range; save it with 8 or 16 bits")
+            if image.mode.startswith("I;16"):
+                shifted = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                shifted.getexif().update(image.getexif())
+                return ImageOps.exif_transpose(shifted).convert("RGB")
             return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # a broken image can raise anything, from EOFError to struct.error
-        raise UsageError(f"{path}: not a readable image ({error}); replace or remove it") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path}: not a readable image ({error}); replace or remove it")
 
 
 def _read_cached(path: Path, name: str) -> Dataset | None:
@@ -316,7 +377,7 @@ def _read_cached(path: Path, name: str) -> Dataset | None:
         with np.load(io.BytesIO(unseal(CACHE_KIND, path.read_bytes())), allow_pickle=False) as stored:
             values: dict[str, Any] = {key: stored[key] for key in stored.files}
         if "sources" in values:
-            values["resized"] = Resized(values.pop("sources"), values.pop("aspects"))
+            values["resized"] = Resized(*(values.pop(name) for name in RESIZED))
         return Dataset(name=name, classes=tuple(map(str, values.pop("classes"))), **values)
     except (OSError, Damaged, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
@@ -324,7 +385,7 @@ def _read_cached(path: Path, name: str) -> Dataset | None:
 
 def _write_cached(path: Path, dataset: Dataset) -> Dataset:
     """Best effort: without a writable cache, or if there are too many, the images are decoded again next time."""
-    resized = {"sources": dataset.resized.sources, "aspects": dataset.resized.aspects} if dataset.resized else {}
+    resized = {name: getattr(dataset.resized, name) for name in RESIZED} if dataset.resized else {}
     pixels: dict[str, Any] = {
         "train_images": dataset.train_images,
         "train_labels": dataset.train_labels,

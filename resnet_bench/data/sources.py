@@ -62,10 +62,10 @@ def find_source(default: str, data: str | None = None, environ: Mapping[str, str
     place, side = _place_and_side(data)
     if known := _recognise(place, data):
         if side:
-            raise UsageError(f"DATA={data}: {known} is not resized; leave out @{side}")
+            raise UsageError(f"DATA={data}: only folders of images are resized; leave out @{side}")
         title = KNOWN[known].files.title
         return _named(known, [("DATA", place)], f"DATA={data} holds {title}", environ)
-    if place.is_dir() and not any(place.iterdir()):
+    if place.is_dir() and not side and not any(place.iterdir()):
         return _named(default, [("DATA", place)], f"DATA={data} is empty", environ)
     if folder.is_image_folder(place):
         return _image_folder(place, side, f"DATA={data} is a folder of images", environ)
@@ -79,6 +79,8 @@ def _place_and_side(data: str) -> tuple[Path, int | None]:
     """What DATA=PATH@64 says, if it does not exist as it stands."""
     before, _, after = data.rpartition("@")
     if before and after.isdecimal() and not Path(data).expanduser().exists():
+        if before.partition(":")[0] in BUILTIN:
+            raise UsageError(f"DATA={data}: only folders of images are resized; leave out @{after}")
         return _existing(Path(before).expanduser(), data), int(after)
     return _existing(Path(data).expanduser(), data), None
 
@@ -148,16 +150,17 @@ def _known(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
 
 
 def _image_folder(place: Path, asked: int | None, reason: str, environ: Mapping[str, str]) -> Source:
-    side = folder.image_side(place, asked)
+    tree = folder.list_images(place)
+    side = folder.image_side(tree, asked)
     name = folder.dataset_name(place, frozenset(BUILTIN)) + (f"-{side}" if side else "")
     cache = cache_folder(environ)
     how = f", resized to {side}x{side}" if side else ""
-    how += ", every fifth image of each class kept for the test" if folder.list_images(place).split_here else ""
+    how += ", a fifth of each class kept for the test" if tree.split_here else ""
     return Source(
         name,
         str(place),
         reason + how,
-        folder.image_shape(place, side),
+        folder.image_shape(tree, side),
         True,
         lambda p: folder.read(place, name, cache, p, side),
         "resized-crop-flip" if side else None,

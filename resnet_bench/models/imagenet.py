@@ -90,14 +90,14 @@ class ImageNetNet(ResNet):  # type: ignore[misc]  # torchvision has no types
         return [_layers(block)[-1][1] for _, block in self.blocks()]
 
     def weighted_layers(self) -> list[WeightedLayer]:
-        """The layers with weights that lie on the main path, first to last; no projections."""
+        """The layers with weights that lie on the main path, first to last; no projections. `fc` is called head."""
         layers = [WeightedLayer("conv1", self.conv1, self.bn1, self.bn1)]
         for name, block in self.blocks():
             inner = _layers(block)
             for number, (conv, norm) in enumerate(inner, start=1):
                 activated: nn.Module = block if number == len(inner) else norm
                 layers.append(WeightedLayer(f"{name}.conv{number}", conv, norm, activated))
-        return [*layers, WeightedLayer("fc", self.fc, self.fc, None)]
+        return [*layers, WeightedLayer("head", self.fc, self.fc, None)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, in_channels, H, W] -> logits [N, num_classes]."""

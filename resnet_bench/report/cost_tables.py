@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm, arm_name, display_name
+from resnet_bench.architectures import Arm, arm_name, display_name, option_name
 from resnet_bench.report.load import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
 from resnet_bench.report.setups import Setup, conditions, number, peaks, setups, throttled
 from resnet_bench.report.tables import PLAIN, TextTable
@@ -61,7 +61,7 @@ def throughput(frames: StudyFrames) -> TextTable:
             arms = [arm for arm in residual if len(select(setup.rows, arm, depth))]
             for arm in arms or residual[:1] or [PLAIN]:
                 names = {"depth": str(depth)} | ({"setup": setup.label} if setup.label else {})
-                names |= {"shortcut": arm[1].upper()} if len(residual) > 1 else {}
+                names |= {"shortcut": option_name(arm)} if len(residual) > 1 else {}
                 rows.append(names | _cells(frames, setup, depth, arm))
     caption = f"Speed and memory by depth, study {frames.name}: medians over rounds"
     cells = [list(row.values()) for row in rows]
@@ -154,17 +154,16 @@ COUNTS = {
 
 def complexity(frames: StudyFrames) -> TextTable:
     """Parameters, multiply-adds, FLOPs and activations of every network, as each convention counts them."""
-    networks = frames.complexity.sort_values(["depth", "arch", "shortcut"])
-    rows = [
-        [display_name(arch, int(depth), shortcut), *(f"{count:,}" for count in counts)]
-        for (arch, depth, shortcut), counts in zip(
-            networks[["arch", "depth", "shortcut"]].itertuples(index=False),
-            networks[list(COUNTS)].itertuples(index=False),
-            strict=True,
-        )
-    ]
+    networks = frames.complexity.sort_values(["depth", "arch", "shortcut", "input_size", "num_classes"])
+    several = len(networks[["input_size", "num_classes"]].drop_duplicates()) > 1
+    rows = []
+    for _, network in networks.iterrows():
+        name = display_name(network["arch"], int(network["depth"]), network["shortcut"])
+        images = [network["input_size"], str(network["num_classes"])] if several else []
+        rows.append([name, *images, *(f"{network[column]:,}" for column in COUNTS)])
     caption = f"Size of every network, study {frames.name}: counts per image"
-    return TextTable(caption, ["network", *COUNTS.values()], rows, _complexity_notes(frames))
+    header = ["network", *(["image", "classes"] if several else []), *COUNTS.values()]
+    return TextTable(caption, header, rows, _complexity_notes(frames))
 
 
 def _complexity_notes(frames: StudyFrames) -> list[str]:
@@ -174,7 +173,7 @@ def _complexity_notes(frames: StudyFrames) -> list[str]:
         f"Counted for {images}.",
         "params: trainable parameters, BN's scale and shift included.",
         "MACs: multiply-adds of convolutions and the classifier, forward; BN, ReLU, pooling and additions have none.",
-        "fvcore total: fvcore's count in eval mode, which is MACs, 2 per element for BN and 1 per element for pooling.",
+        "fvcore total: fvcore's count in eval mode, which is MACs, 2 per element for BN, 1 for average pooling.",
         "FLOPs forward: torch's FlopCounterMode, which is 2 per multiply-add; BN is not counted.",
         "FLOPs train step: the same counter over forward and backward, without a gradient for the images.",
         "activations: elements that convolutions and the classifier put out, forward.",

@@ -12,7 +12,7 @@ from resnet_bench.report import wording
 from resnet_bench.report.load import INFERENCE, TRAIN_STEP, StudyFrames
 
 # Speeds are compared only where all of this is equal, and the way in which the train step was executed (`compile`).
-SHARED = ["fingerprint", "precision", "memory_format", "batch_size", "input_size", "num_classes"]
+SHARED = ["fingerprint", "precision", "memory_format", "optimizer", "batch_size", "input_size", "num_classes"]
 EAGER = "eager"
 # What may set two setups apart, in the order in which a label tries it; the fingerprint only if nothing else does.
 LABELS = {
@@ -21,6 +21,7 @@ LABELS = {
     "compile": "{}",
     "precision": "{}",
     "memory_format": "{}",
+    "optimizer": "{}",
     "batch_size": "batch {}",
     "input_size": "{}",
     "num_classes": "{} classes",

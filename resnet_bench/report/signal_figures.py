@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_bench.architectures import Arm, arm_name
+from resnet_bench.architectures import CIFAR, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, log_axis, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES
@@ -33,13 +33,17 @@ def signals_of(frames: StudyFrames) -> pd.DataFrame:
     return rows[rows["layer"] != HEAD]
 
 
+def _layers(frames: StudyFrames) -> str:
+    return "3x3 layers" if frames.family == CIFAR else "convolutions"
+
+
 @styled
 def draw_responses(frames: StudyFrames) -> Figure:
     """Twin of figure 7: standard deviation of every 3x3 layer's response, first layer left, at the last step."""
     rows = signals_of(frames)
     head = (
-        "Standard deviation of the responses of 3x3 layers at the last step, after BN, before addition and ReLU, for a "
-        "fixed batch in train mode, not augmented."
+        f"Standard deviation of the responses of {_layers(frames)} at the last step, after BN, before addition and "
+        "ReLU, for a fixed batch in train mode, not augmented."
     )
     depths = chosen_depths(rows)
     titles = [f"{depth} layers" for depth in depths]
@@ -64,7 +68,7 @@ def draw_gradients(frames: StudyFrames) -> Figure:
     """Norm of the gradient by each layer's weights, before the first step and at the last."""
     rows = signals_of(frames)
     head = (
-        "L2 norm of the loss's gradient by the weights of every 3x3 layer, for a fixed batch in train mode, not "
+        f"L2 norm of the loss's gradient by the weights of {_layers(frames)}, for a fixed batch in train mode, not "
         "augmented. Vanishing gradients would fall towards the left by orders of magnitude."
     )
     depths = chosen_depths(rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.architectures import CIFAR, Arm, arm_name
+from resnet_bench.architectures import CIFAR, Arm, arm_name, option_name
 from resnet_bench.report import wording
 from resnet_bench.report.load import StudyFrames, select
 
@@ -46,7 +46,7 @@ def errors(frames: StudyFrames) -> TextTable:
 
 
 def _row(frames: StudyFrames, depth: int, arm: Arm, several: bool) -> list[str]:
-    cells = [str(depth), *([arm[1].upper()] if several else []), *_size(frames, depth, arm)]
+    cells = [str(depth), *([option_name(arm)] if several else []), *_size(frames, depth, arm)]
     for which in (PLAIN, arm) if PLAIN in frames.arms else (arm,):
         finished = select(frames.finished, which, depth)
         cells += [mean_std(finished[FINAL_TRAIN]), mean_std(finished[FINAL_TEST])]

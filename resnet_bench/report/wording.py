@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -52,8 +53,11 @@ def not_the_papers(frames: StudyFrames) -> str:
 
 
 # Section 4.2 of the paper.
-PAPER = {"steps": 64_000, "batch_size": 128, "lr": 0.1}
-NAMES = {"steps": "steps", "batch_size": "images in a batch", "lr": "as the first learning rate"}
+PAPER: dict[str, Any] = {"steps": 64_000, "batch_size": 128, "lr": 0.1, "optimizer": "sgd", "schedule": "step"}
+NAMES = {
+    "steps": "steps", "batch_size": "images in a batch", "lr": "as the first learning rate",
+    "optimizer": "as the optimizer", "schedule": "as the schedule",
+}  # fmt: skip
 
 
 def deviations(frames: StudyFrames) -> str:
@@ -62,9 +66,14 @@ def deviations(frames: StudyFrames) -> str:
     for column, theirs in PAPER.items():
         planned = frames.finished if column == "steps" else frames.runs  # a diverged run has fewer steps
         ours = sorted(set(planned[column]) - {theirs})
-        found += [f"{', '.join(f'{value:,}' for value in ours)} {NAMES[column]} instead of {theirs:,}"] if ours else []
+        if ours:
+            found.append(f"{', '.join(map(_said, ours))} {NAMES[column]} instead of {_said(theirs)}")
     readme = "the choices where the paper leaves one are in the package's README, section Deviations"
     return "; ".join([*found, readme])
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def num_seeds(frames: StudyFrames) -> str:

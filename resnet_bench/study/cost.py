@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,14 +16,15 @@ from resnet_bench.architectures import NetworkName
 from resnet_bench.complexity import torch_flops
 from resnet_bench.config import RunConfig
 from resnet_bench.data.builtin import synthetic
-from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.dataset import Dataset, Resized
+from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.environment import Fingerprint, fingerprint, gpu_uuid
-from resnet_bench.errors import Failure
+from resnet_bench.errors import Failure, is_out_of_memory
 from resnet_bench.execution import Execution
 from resnet_bench.machine import ForeignLoad, git_state, gpu_state
 from resnet_bench.results import THROUGHPUT, ThroughputRow, read_csv, write_csv
 from resnet_bench.study.counts import Network
-from resnet_bench.study.folder import StudyFolder, write_sums
+from resnet_bench.study.folder import StudyFolder, read_json, write_sums
 from resnet_bench.study.run import utc_now
 from resnet_bench.throughput import allocated_peak, peak_gbytes, peak_gflops, time_in_turn
 from resnet_bench.training.engine import DeviceData, make_forward, optimizer_tensors
@@ -32,7 +34,24 @@ from resnet_bench.training.loop import Job, TrainState
 NUM_IMAGES, NUM_BYTES = 10_000, 10_000 * 3 * 32 * 32  # at most
 ROUNDS = 7
 TRAIN_STEP, INFERENCE = "train_step", "inference"
+RESIZED = "resized-crop-flip"
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a study's runs do that decides how long a step takes."""
+
+    optimizer: str = "sgd"
+    augmentation: str = "crop-flip"
+
+    @classmethod
+    def of(cls, study: StudyFolder) -> Rules:
+        """From the configuration of one of its runs; images that are not cropped are timed as if they were."""
+        path = next((folder.config for folder in study.run_folders() if folder.config.exists()), None)
+        config = read_json(path)["config"] if path else {}
+        resized = config.get("augmentation") == RESIZED
+        return cls(config.get("optimizer", "sgd"), RESIZED if resized else "crop-flip")
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class Bench:
     execution: Execution
     batch_size: int
     here: Fingerprint
+    rules: Rules
 
     @classmethod
     def of(
@@ -53,12 +73,18 @@ class Bench:
         device: torch.device,
         execution: Execution,
         batch_size: int = 128,
+        rules: Rules | None = None,
     ) -> Bench:
-        """With random images."""
+        """With random images; `rules` are those of the study (the paper's)."""
+        rules = rules or Rules()
         count = max(batch_size, min(NUM_IMAGES, NUM_BYTES // math.prod(image_shape)))
         dataset = synthetic(image_shape, num_train=count, num_test=batch_size, num_classes=num_classes)
+        if rules.augmentation == RESIZED:
+            whole = synthetic(image_shape, num_train=count, num_test=1).train_images
+            statistics = channel_statistics(whole)
+            dataset = replace(dataset, resized=Resized(whole, np.ones(count, np.float32), statistics))
         data = DeviceData.of(dataset, device)
-        return cls(dataset, data, execution, batch_size, fingerprint(device))
+        return cls(dataset, data, execution, batch_size, fingerprint(device), rules)
 
     @functools.cached_property
     def peak_gflops(self) -> float:
@@ -95,6 +121,8 @@ class Subject:
         try:
             compile_seconds = step.build()
         except Exception as error:  # whatever a compiler, a driver or a library says no with
+            if is_out_of_memory(error):
+                raise
             reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
             raise Failure(f"mode {step.mode} cannot be built here for {network.name} ({reason})") from None
         # A replayed graph allocates nothing: it holds what the same step takes in eager mode.
@@ -119,6 +147,8 @@ def _job(bench: Bench, network: Network) -> Job:
         seed=0,
         steps=1,
         batch_size=bench.batch_size,
+        optimizer=bench.rules.optimizer,
+        augmentation=bench.rules.augmentation,
         **network.identity._asdict(),
     )
     return Job.of(run, bench.data, bench.execution)
@@ -186,6 +216,7 @@ def _is_of(row: ThroughputRow, bench: Bench, network: Network) -> bool:
     return (
         row.exclusive is not False
         and (row.mode, row.fingerprint, row.batch_size) == (TRAIN_STEP, bench.here.digest, bench.batch_size)
+        and row.optimizer == bench.rules.optimizer
         and execution == bench.execution
         and all(getattr(row, name) == value for name, value in network.columns.items())
     )
@@ -204,6 +235,19 @@ def _add_rows(study: StudyFolder, rows: Sequence[ThroughputRow]) -> int:
 
 def measure_in_turn(bench: Bench, networks: Sequence[Network], rounds: int, say: Say) -> list[ThroughputRow]:
     """Train step and inference of some networks, in turn."""
+    try:
+        return _measure_in_turn(bench, networks, rounds, say)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        names = " and ".join(network.name for network in networks)
+        raise Failure(
+            f"out of memory while {names} were measured with batches of {bench.batch_size}; make room, or measure "
+            "smaller ones: resnet-bench throughput FOLDER --batch-size 32"
+        ) from None
+
+
+def _measure_in_turn(bench: Bench, networks: Sequence[Network], rounds: int, say: Say) -> list[ThroughputRow]:
     subjects = [Subject.of(bench, network) for network in networks]
     rows = []
     for mode in (TRAIN_STEP, INFERENCE):
@@ -234,6 +278,7 @@ def _row(bench: Bench, subject: Subject, mode: str, seconds: Sequence[float], ex
         batch_size=bench.batch_size,
         precision=bench.execution.precision,
         memory_format=bench.execution.memory_format,
+        optimizer=bench.rules.optimizer,
         compile=bench.execution.mode if train else "eager",
         img_per_sec=bench.batch_size / statistics.median(seconds),
         img_per_sec_iqr=high - low,

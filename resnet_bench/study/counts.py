@@ -19,13 +19,13 @@ from resnet_bench.architectures import (
     CIFAR,
     DEPTHS,
     IMAGENET,
+    IMAGENET_SMALL,
     NAMED,
     PLAIN,
     RESIDUAL_ARMS,
     NetworkName,
     check_network,
     display_name,
-    layout_of,
 )
 from resnet_bench.complexity import Complexity, Layer, complexity, fvcore_total, list_layers, torch_flops
 from resnet_bench.data.sources import find_source
@@ -316,7 +316,10 @@ def read_counts(study: StudyFolder) -> dict[Network, Count]:
     counts = {}
     for row in rows:
         size = re.fullmatch(r"(\d+)x(\d+)x(\d+)", row.input_size)
-        own = by_network.get(COMPLEXITY.key_of(row), [])
+        own = by_network.get(COMPLEXITY.key_of(row)) or [
+            replace(layer, input_size=row.input_size, num_classes=row.num_classes)
+            for layer in by_network.get((row.family, row.arch, row.depth, row.shortcut, "", 0), [])  # of an older file
+        ]
         # A process that was killed between the two files leaves layers of other images.
         if size and _sum(own) == Complexity(row.params, row.macs):
             shape = int(size[3]), int(size[1]), int(size[2])
@@ -361,16 +364,17 @@ def complexity_table(networks: Sequence[Network], counts: Mapping[Network, Count
         row, _ = counts.get(network) or count(network)
         numbers = row.params, row.macs, row.fvcore_total, row.flops_forward, row.flops_train_step, row.activations
         table.add_row(network.name, *(f"{number:,}" for number in numbers))
-    groups = any(network.family != CIFAR and layout_of(network.identity).groups > 1 for network in networks)
+    note = "ImageNet-style networks have the 3x3 stem for small images here; --stem 7x7: torchvision's."
+    small = any(network.family == IMAGENET_SMALL for network in networks)
     return to_text(
         table,
         "",
         f"Per image of {networks[0].input_size}, {networks[0].num_classes} classes.",
+        *([note] if small else []),
         "MACs: multiply-adds of convolutions and classifier, by closed form.",
-        "fvcore total: MACs, 2 per element for BN, 1 for pooling.",
+        "fvcore total: MACs, 2 per element for BN, 1 for average pooling.",
         "FLOPs: by torch's FlopCounterMode, 2 per MAC; train: forward and backward.",
         "Activations: elements that convolutions and classifier put out, as in pycls.",
-        *(["Backward through groups of channels counts as if there were none, in FLOPs train."] if groups else []),
     )
 
 
@@ -399,7 +403,8 @@ def _layer_table(network: Network) -> Table:
 
 
 def _layer_title(network: Network) -> str:
-    return f"{network.name}, per image of {network.input_size}, {network.num_classes} classes"
+    stem = " with a 3x3 stem" if network.family == IMAGENET_SMALL else ""
+    return f"{network.name}{stem}, per image of {network.input_size}, {network.num_classes} classes"
 
 
 def _folded_rows(network: Network) -> list[list[str]]:

@@ -249,6 +249,8 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         diverged_step=state.diverged_step,
         batch_size=config.batch_size,
         lr=config.lr,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
         lr_warmup_steps=_lr_warmup_steps(config, state),
         num_classes=len(session.dataset.classes),
         params=counts.params,

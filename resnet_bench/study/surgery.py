@@ -31,7 +31,7 @@ from resnet_bench.results import (
 from resnet_bench.study.folder import StudyFolder, read_json, write_sums
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.training import checkpoint
-from resnet_bench.training.engine import EVAL_BATCH, DeviceData, EvalSet, evaluate
+from resnet_bench.training.engine import DeviceData, EvalSet, eval_batch, evaluate
 from resnet_bench.training.loop import Job, TrainState, fit
 
 LESION_IMAGES = 2_000  # of the test set, at most
@@ -208,7 +208,7 @@ def deepened(
         scratch_train_clean_top1_err=scratch.row.final_train_clean_top1_err,
     )
     images = job.eval_sets.row_train.images
-    calibrate(state.model, inserted, (data.normalise(batch) for batch in images.split(EVAL_BATCH)))
+    calibrate(state.model, inserted, (data.normalise(batch) for batch in images.split(eval_batch(data))))
     start = ContinuationRow(
         **seed,
         step=0,
@@ -227,7 +227,7 @@ def deepened(
 
 @torch.inference_mode()
 def _logits(model: CifarNet, data: DeviceData, chosen: EvalSet) -> Tensor:
-    return torch.cat([model(data.normalise(images)) for images in chosen.images.split(EVAL_BATCH)])
+    return torch.cat([model(data.normalise(images)) for images in chosen.images.split(eval_batch(data))])
 
 
 def lesioned(theatre: Theatre, patient: Patient) -> list[LesionRow]:

@@ -17,7 +17,7 @@ from filelock import Timeout
 from resnet_bench.architectures import display_name
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench.errors import Failure, UsageError, is_out_of_memory
 from resnet_bench.execution import COMPILE_GAIN
 from resnet_bench.files import cannot_write, write_atomically
 from resnet_bench.results import RUNS, SPLIT, RunRow, SplitRow, read_csv, write_csv
@@ -99,8 +99,9 @@ def probe_rate(plan: Plan, data: DeviceData) -> float:
 def check_space(session: Session, plan: Plan) -> None:
     """Raise Failure if the disk has no room for what the sweep will write."""
     largest = max((complexity(run.network).params for run in plan.todo), default=0)
-    # Weights and momentum in fp32, in two generations and one being written; the finished runs keep one each.
-    need = 8 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)
+    # Weights and at most two values more for each in fp32, in two generations and one being written; the finished runs
+    # keep one each.
+    need = 12 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)
     free = shutil.disk_usage(session.study.path).free
     if free < need:
         raise Failure(
@@ -153,7 +154,12 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
 def _record_split(session: Session) -> None:
     if session.dataset.split:
         rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in session.dataset.split]
-        write_csv(session.study.path / SPLIT.file, SPLIT, rows)
+        path = session.study.path / SPLIT.file
+        if path.exists() and read_csv(path, SPLIT) != rows:
+            raise UsageError(
+                f"{path}: the study was begun with other images of {session.dataset.name}; use another RESULTS="
+            )
+        write_csv(path, SPLIT, rows)
 
 
 def _probed_rate(session: Session, plan: Plan) -> float:
@@ -241,12 +247,6 @@ def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Liste
     else:
         progress.finish(describe(row))
     session.stop.raise_if_asked()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Is it that, by any of the names that Python, the CPU's allocator and CUDA's libraries give it."""
-    texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
 
 
 def _advice(error: Exception) -> str:

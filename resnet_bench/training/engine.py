@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +13,11 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean, resized_crops
-from resnet_bench.data.dataset import Dataset
-from resnet_bench.data.statistics import channel_statistics
+from resnet_bench.data.dataset import Dataset, Resized
 from resnet_bench.environment import prepare_compiler, synchronize
 from resnet_bench.execution import Execution
 
-EVAL_BATCH = 500
+EVAL_BATCH, EVAL_PIXELS = 500, 500 * 96 * 96  # at most
 BUILD_STEPS = 3  # eager steps before a capture, so that libraries have set themselves up
 Forward = Callable[[Tensor], Tensor]  # float32 images -> float32 logits
 
@@ -53,7 +53,7 @@ class DeviceData:
         """Copy the dataset to the device, once."""
         train_images = torch.from_numpy(dataset.train_images).to(device)
         resized = dataset.resized
-        mean, inverse_std = (pixel_mean(train_images), None) if resized is None else _by_channel(dataset, device)
+        mean, inverse_std = (pixel_mean(train_images), None) if resized is None else _by_channel(resized, device)
         return cls(
             train_images=train_images,
             train_labels=torch.from_numpy(dataset.train_labels).to(device),
@@ -78,7 +78,7 @@ class DeviceData:
     def make_batch(self, draws: Tensor) -> Tensor:
         """The network's input for one step, from what BatchStream drew, on the data's device."""
         if self.sources is None or draws.shape[1] == 4:
-            return make_batch(self.train_images, self.mean, draws)
+            return make_batch(self.train_images, self.mean, draws, self.inverse_std)
         return self.normalise(resized_crops(self.sources, draws, self.train_images.shape[-1]))
 
     def no_confusion(self) -> Tensor:
@@ -86,9 +86,9 @@ class DeviceData:
         return torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
 
 
-def _by_channel(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
+def _by_channel(resized: Resized, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and 1 / std of the training pixels, each float32 [C, 1, 1]."""
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in channel_statistics(dataset))
+    mean, std = torch.from_numpy(resized.statistics)
     return mean.float().view(-1, 1, 1).to(device), (1 / std.clamp_min(1e-3)).float().view(-1, 1, 1).to(device)
 
 
@@ -292,6 +292,11 @@ class EvalSet:
         return cls(images[there], labels[there], indices)
 
 
+def eval_batch(data: DeviceData) -> int:
+    """How many images are evaluated at once: fewer of large ones."""
+    return max(1, min(EVAL_BATCH, EVAL_PIXELS // math.prod(data.test_images.shape[-2:])))
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -312,7 +317,8 @@ def evaluate(
     loss_sum = torch.zeros((), dtype=torch.float64, device=data.device)
     wrong = torch.zeros((), dtype=torch.int64, device=data.device)
     try:
-        for images, labels in zip(chosen.images.split(EVAL_BATCH), chosen.labels.split(EVAL_BATCH), strict=True):
+        size = eval_batch(data)
+        for images, labels in zip(chosen.images.split(size), chosen.labels.split(size), strict=True):
             poll()
             logits = forward(data.normalise(images))
             loss_sum += F.cross_entropy(logits, labels, reduction="sum")
