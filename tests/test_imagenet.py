@@ -15,7 +15,7 @@ from resnet_bench.complexity import Complexity, complexity, list_layers, torch_f
 from resnet_bench.errors import UsageError
 from resnet_bench.models import Net, build_model, init_digest
 from resnet_bench.models.imagenet import ImageNetNet
-from resnet_bench.results import COMPLEXITY, PLAN, RUNS, read_csv
+from resnet_bench.results import PLAN, RUNS, read_csv
 from resnet_bench.study.counts import Network, count
 from resnet_bench.training.signals import measure_signals
 
@@ -154,27 +154,24 @@ def test_unknown_networks_are_refused(name: NetworkName, message: str) -> None:
 # ---------------------------------------------------------------------------------------------- in a study
 
 
-def test_a_network_called_by_name_is_trained_counted_and_reported(
+def test_a_network_called_by_name_is_trained_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnet_bench.config.DIGITS", {**TINY})
     words = ["run", "--study", "demo", "--results", str(tmp_path), "--device", "cpu", "--quiet"]
-    for arch, *more in (("plain18",), ("resnet18", "--shortcut", "a"), ("resnext50_32x4d",)):
-        assert main([*words, "--arch", arch, *more]) == 0
+    for arch in ("plain18", "resnext50_32x4d"):
+        assert main([*words, "--arch", arch]) == 0
     folder = tmp_path / "demo"
     rows = read_csv(folder / RUNS.file, RUNS)
     assert [(row.family, row.arch, row.depth, row.shortcut) for row in rows] == [
         ("imagenet-small", "plain", 18, "none"),
-        ("imagenet-small", "residual", 18, "a"),
         ("imagenet-small", "resnext50_32x4d", 50, "b"),
     ]
-    assert rows[0].init_digest == rows[1].init_digest and rows[0].params == rows[1].params
     assert rows[0].batches_digest == rows[1].batches_digest
     assert {row.family for row in read_csv(folder / PLAN.file, PLAN)} == {"imagenet-small"}
     report = (folder / "README.md").read_text()
     assert "resnext50_32x4d" in report
-    assert main(["complexity", str(folder), "--quiet"]) == main(["verify", str(folder)]) == 0
-    assert {row.family for row in read_csv(folder / COMPLEXITY.file, COMPLEXITY)} == {"imagenet-small"}
+    assert main(["verify", str(folder)]) == 0
     capsys.readouterr()
     assert main([*words, "--arch", "plain", "--depth", "8"]) == 2
     assert "has family imagenet-small, this sweep has cifar; a study never mixes them" in capsys.readouterr().err
