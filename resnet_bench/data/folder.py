@@ -144,9 +144,8 @@ def _split(root: Path, classes: Classes) -> Tree:
     for name, files in classes.items():
         if len(files) < 2:
             place = root / TRAIN / name if (root / TRAIN / name).is_dir() else root / name
-            raise UsageError(
-                f"{place}: {'one image' if files else 'no image'}; a class that is split needs two: add some or remove it"
-            )
+            many = "one image" if files else "no image"
+            raise UsageError(f"{place}: {many}; a class that is split needs two: add some or remove the class")
         test[name] = sorted(sorted(files, key=_draw)[: max(1, round(TEST_SHARE * len(files)))])
     train = {name: sorted(set(files) - set(test[name])) for name, files in classes.items()}
     return _checked(Tree(root, train, test, split_here=True))
