@@ -23,7 +23,7 @@ from resnet_bench.architectures import (
 )
 from resnet_bench.errors import UsageError
 
-LATER = ("family", "optimizer", "schedule", "zero_init_residual")  # fields that older runs have not
+LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")  # fields that older runs have not
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
@@ -68,6 +68,8 @@ class RunConfig:
     optimizer: str = "sgd"  # with momentum; "adam", or "adamw", whose weight decay is no part of the gradient
     schedule: str = "step"  # lr_drops; or "cosine": from lr to 0 over all steps
     zero_init_residual: bool = False  # begin with every residual function at 0
+    weights: str = ""  # SHA-256 of the weights that all layers but the classifier begin with; empty: drawn by the seed
+    frozen_parts: int = 0  # stem and stages, from the first, that are not trained
 
     def __post_init__(self) -> None:
         check_network(self.network)

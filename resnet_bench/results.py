@@ -76,6 +76,8 @@ class CurveRow:
     test_loss: float = column("mean cross-entropy on test images, eval mode", "nats")
     test_top1_err: float = column("error on test images, eval mode", "%")
     test_images: int = column("test images evaluated for this row", "images")
+    validation_loss: float | None = column("mean cross-entropy on validation images, if any", "nats", default=None)
+    validation_top1_err: float | None = column("error on validation images, eval mode, if any", "%", default=None)
     train_seconds: float = column("seconds spent in training steps so far", "s")
     eval_seconds: float = column("seconds spent in evaluation so far", "s")
 
@@ -113,6 +115,11 @@ class RunRow:
     final_train_clean_images: int | None = column("training images in that error", "images")
     final_test_top1_err: float | None = column("test error at the last step: the headline", "%")
     final_test_images: int | None = column("test images in that error", "images")
+    selected_step: int | None = column(
+        "step with the lowest validation error, whose state is kept; empty: no validation images", "steps", default=None
+    )
+    selected_validation_top1_err: float | None = column("validation error there", "%", default=None)
+    selected_test_top1_err: float | None = column("test error of that state: the headline then", "%", default=None)
     best_test_top1_err: float | None = column("lowest test error over rows with the whole test set; no headline", "%")
     best_step: int | None = column("step of the lowest test error", "steps")
     step_below_80_err: int | None = column("first row whose running training error is under 80 %", "steps")

@@ -43,6 +43,8 @@ class Dataset:
         resized: what the training images are cropped from, where they were made of larger ones; pixels are then
             normalised by channel (mean and std), not by pixel.
         split: (image, class, "train" or "test") for each, where the split was made here.
+        validation_images: kept from the training images to choose among the states of a run; None: there are none.
+        validation_labels: int64, as many.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Dataset:
     test_labels: Labels
     resized: Resized | None = None
     split: tuple[tuple[str, str, str], ...] = ()
+    validation_images: Images | None = None
+    validation_labels: Labels | None = None
 
     def __post_init__(self) -> None:
         for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
@@ -72,6 +76,7 @@ class Dataset:
         sha256 = hashlib.sha256()
         arrays: list[NDArray[Any]] = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         arrays += [self.resized.sources, self.resized.aspects] if self.resized else []
+        arrays += [a for a in (self.validation_images, self.validation_labels) if a is not None]
         for array in arrays:
             sha256.update(repr(array.shape).encode())
             sha256.update(np.ascontiguousarray(array).data)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_bench.models.layers import SubsampleAndPad, WeightedLayer, batch_norm, projection
+from resnet_bench.models.layers import Freezable, SubsampleAndPad, WeightedLayer, batch_norm, projection
 
 WIDTHS = (16, 32, 64)
 
@@ -49,7 +49,7 @@ class Block(nn.Module):
         return F.relu(y)
 
 
-class CifarNet(nn.Module):
+class CifarNet(Freezable):
     """Stem, three stages of n blocks, head."""
 
     def __init__(self, depth: int, shortcut: str, in_channels: int, num_classes: int) -> None:
@@ -77,6 +77,10 @@ class CifarNet(nn.Module):
             for number, block in enumerate(stage.children())
             if isinstance(block, Block)
         ]
+
+    def parts(self) -> list[list[str]]:
+        """The stem, stages 1 to 3, the classifier."""
+        return [["stem", "stem_bn"], *([f"stages.{number}"] for number in range(len(WIDTHS))), ["head"]]
 
     def last_norms(self) -> list[nn.BatchNorm2d]:
         """The BN layer of each block after which the shortcut is added."""

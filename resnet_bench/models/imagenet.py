@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from resnet_bench.architectures import IMAGENET_SMALL, NetworkName, layout_of
-from resnet_bench.models.layers import SubsampleAndPad, WeightedLayer, batch_norm, projection
+from resnet_bench.models.layers import Freezable, SubsampleAndPad, WeightedLayer, batch_norm, projection
 
 
 class PlainBlock(BasicBlock):  # type: ignore[misc]  # torchvision has no types
@@ -53,7 +53,7 @@ class BlockC(BasicBlock):  # type: ignore[misc]  # torchvision has no types
 BASIC_BLOCKS = {"none": PlainBlock, "a": BlockA, "b": BasicBlock, "c": BlockC}
 
 
-class ImageNetNet(ResNet):  # type: ignore[misc]  # torchvision has no types
+class ImageNetNet(Freezable, ResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet, or its plain twin.
 
     Args:
@@ -84,6 +84,10 @@ class ImageNetNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     def blocks(self) -> list[tuple[str, BasicBlock | Bottleneck]]:
         """(name, block), first to last."""
         return [(n, module) for n, module in self.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
+
+    def parts(self) -> list[list[str]]:
+        """The stem, stages 1 to 4, the classifier."""
+        return [["conv1", "bn1"], *([f"layer{number}"] for number in range(1, 5)), ["fc"]]
 
     def last_norms(self) -> list[nn.BatchNorm2d]:
         """The BN layer of each block after which the shortcut is added."""

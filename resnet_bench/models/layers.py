@@ -34,6 +34,30 @@ def projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), batch_norm(out_channels))
 
 
+class Freezable(nn.Module):
+    """A network whose first layers may be kept as they are while the others train."""
+
+    frozen: tuple[str, ...] = ()  # names of modules
+
+    def parts(self) -> list[list[str]]:
+        """The names of its modules, first to last: the stem, each stage, the classifier."""
+        raise NotImplementedError
+
+    def freeze(self, num_parts: int) -> None:
+        """Keep the first parts as they are: no gradients, and BN uses its statistics and leaves them alone."""
+        self.frozen = tuple(name for part in self.parts()[:num_parts] for name in part)
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Freezable:
+        """As always, but for what is frozen."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
+
 class WeightedLayer(NamedTuple):
     """A layer with weights, and where what it does can be seen."""
 

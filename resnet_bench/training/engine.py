@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -36,6 +38,8 @@ class DeviceData:
         inverse_std: float32 [C, 1, 1] for images that were resized; others are not divided.
         sources: uint8 [N, C, S, S], what boxes are cut out of; None if the images are what they were.
         aspects: float32 [N] on the CPU, width / height of the sources; None without them.
+        validation_images: uint8, by which a state of the run is chosen; None: the last one is.
+        validation_labels: int64.
     """
 
     train_images: Tensor
@@ -47,6 +51,8 @@ class DeviceData:
     inverse_std: Tensor | None = None
     sources: Tensor | None = None
     aspects: Tensor | None = None
+    validation_images: Tensor | None = None
+    validation_labels: Tensor | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, device: torch.device) -> DeviceData:
@@ -64,6 +70,8 @@ class DeviceData:
             inverse_std=inverse_std,
             sources=None if resized is None else torch.from_numpy(resized.sources).to(device),
             aspects=None if resized is None else torch.from_numpy(resized.aspects),
+            validation_images=_to(dataset.validation_images, device),
+            validation_labels=_to(dataset.validation_labels, device),
         )
 
     @property
@@ -84,6 +92,10 @@ class DeviceData:
     def no_confusion(self) -> Tensor:
         """Zero counts, int64 [true class, predicted class], on the device."""
         return torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
+
+
+def _to(array: NDArray[Any] | None, device: torch.device) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array).to(device)
 
 
 def _by_channel(resized: Resized, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -123,12 +135,12 @@ def make_optimizer(model: nn.Module, momentum: float, weight_decay: float, kind:
     """SGD as in section 4.2, Adam or AdamW; weight decay on every parameter. `set_learning_rate` before each step.
 
     Args:
-        model: what is trained, on its device.
+        model: what is trained, on its device; what is frozen in it is not.
         momentum: of SGD; the others have torch's own coefficients.
         weight_decay: part of the gradient; apart from it in AdamW.
         kind: "sgd", "adam" or "adamw".
     """
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = parameters[0].device
     fused = device.type == "cuda"
     optimizer: Optimizer
@@ -282,6 +294,13 @@ class EvalSet:
     def test(cls, data: DeviceData, count: int | None) -> EvalSet:
         """`count` fixed test images; None means all."""
         return cls._of(data.test_images, data.test_labels, count, "evaluated-test")
+
+    @classmethod
+    def validation(cls, data: DeviceData) -> EvalSet | None:
+        """All validation images, if there are any."""
+        if data.validation_images is None or data.validation_labels is None:
+            return None
+        return cls._of(data.validation_images, data.validation_labels, None, "evaluated-validation")
 
     @classmethod
     def _of(cls, images: Tensor, labels: Tensor, count: int | None, stream: str) -> EvalSet:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from resnet_bench.config import RunConfig
@@ -15,6 +17,7 @@ from resnet_bench.data.batches import BatchStream, chain_digest
 from resnet_bench.environment import generator
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.models import Net, build_model, init_digest
+from resnet_bench.models.weights import Weights, adopt
 from resnet_bench.results import CurveRow, SignalRow
 from resnet_bench.throughput import Stopwatch
 from resnet_bench.training.engine import (
@@ -46,6 +49,23 @@ def learning_rate(config: RunConfig, step: int, lr_warmup_steps: int | None) -> 
     return base / 10.0 ** sum(step >= drop for drop in config.lr_drops)  # dividing: 0.1 * 0.1 is not 0.01
 
 
+@dataclass(frozen=True)
+class Selected:
+    """The state of a run whose validation error is the lowest so far.
+
+    Attributes:
+        step: of the state.
+        validation_top1_err: its error in percent.
+        model: its state dict, on the CPU.
+        test_top1_err: its error on all test images, once the run is finished.
+    """
+
+    step: int
+    validation_top1_err: float
+    model: dict[str, Tensor]
+    test_top1_err: float | None = None
+
+
 @dataclass
 class TrainState:
     """Everything that the rest of a run depends on."""
@@ -68,12 +88,19 @@ class TrainState:
     rows: list[CurveRow] = field(default_factory=list)
     signals: list[SignalRow] = field(default_factory=list)
     confusion: list[list[int]] | None = None  # test images at the last step, by true and predicted class
+    selected: Selected | None = None  # the state with the lowest validation error so far; None: nothing to choose by
 
     @classmethod
     def initial(
-        cls, config: RunConfig, data: DeviceData, dataset_digest: str, memory_format: str = "nchw"
+        cls,
+        config: RunConfig,
+        data: DeviceData,
+        dataset_digest: str,
+        memory_format: str = "nchw",
+        weights: Weights | None = None,
     ) -> TrainState:
-        """The state before the first step."""
+        """The state before the first step; `weights` are those that the configuration names, if it does."""
+        assert config.weights == (weights.digest if weights else "")
         model = build_model(
             config.arch,
             config.depth,
@@ -84,6 +111,9 @@ class TrainState:
             family=config.family,
             zero_init_residual=config.zero_init_residual,
         )
+        if weights is not None:
+            adopt(model, weights, head=False)
+        model.freeze(config.frozen_parts)
         digest = init_digest(model)
         model.to(data.device)
         if memory_format == "nhwc":
@@ -139,6 +169,7 @@ class EvalSets:
     row_test: EvalSet
     final_train: EvalSet
     final_test: EvalSet
+    validation: EvalSet | None = None
 
     @classmethod
     def of(cls, config: RunConfig, data: DeviceData) -> EvalSets:
@@ -148,6 +179,7 @@ class EvalSets:
             row_test=EvalSet.test(data, config.row_test_images),
             final_train=EvalSet.train(data, config.final_train_images),
             final_test=EvalSet.test(data, None),
+            validation=EvalSet.validation(data),
         )
 
     @property
@@ -168,16 +200,19 @@ class Job:
     stream: BatchStream
     eval_sets: EvalSets
     execution: Execution
+    weights: Weights | None = None
 
     @classmethod
-    def of(cls, config: RunConfig, data: DeviceData, execution: Execution = EAGER) -> Job:
+    def of(
+        cls, config: RunConfig, data: DeviceData, execution: Execution = EAGER, weights: Weights | None = None
+    ) -> Job:
         """The batches and evaluated images of `config` on `data`."""
         stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation, data.aspects)
-        return cls(config, data, stream, EvalSets.of(config, data), execution)
+        return cls(config, data, stream, EvalSets.of(config, data), execution, weights)
 
     def initial_state(self, dataset_digest: str) -> TrainState:
         """The state before the first step."""
-        return TrainState.initial(self.config, self.data, dataset_digest, self.execution.memory_format)
+        return TrainState.initial(self.config, self.data, dataset_digest, self.execution.memory_format, self.weights)
 
     def make_step(self, state: TrainState) -> TrainStep:
         """The train step of a state, to be built before its first use."""
@@ -278,6 +313,13 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
         train_clean_loss, train_clean_err = evaluate(state.model, data, train_set, precision, sink.poll)
         confusion = data.no_confusion() if last else None
         test_loss, test_err = evaluate(state.model, data, test_set, precision, sink.poll, confusion)
+        validation = eval_sets.validation
+        validation_loss, validation_err = (
+            evaluate(state.model, data, validation, precision, sink.poll) if validation else (None, None)
+        )
+        _select(state, validation_err)
+        if last and state.selected:
+            confusion = _test_selected(state, job, sink)
     state.rows.append(
         CurveRow(
             run_id=config.run_id,
@@ -292,6 +334,8 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
             test_loss=test_loss,
             test_top1_err=test_err,
             test_images=len(test_set.labels),
+            validation_loss=validation_loss,
+            validation_top1_err=validation_err,
             train_seconds=state.train_clock.seconds,
             eval_seconds=state.eval_clock.seconds,
         )
@@ -305,8 +349,33 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
     sink.row(state)
 
 
+def _select(state: TrainState, validation_err: float | None) -> None:
+    """Keep the state if it is the first with so low a validation error."""
+    if validation_err is None or (state.selected and state.selected.validation_top1_err <= validation_err):
+        return
+    kept = {name: value.detach().cpu().clone() for name, value in state.model.state_dict().items()}
+    state.selected = Selected(state.step, validation_err, kept)
+
+
+def _test_selected(state: TrainState, job: Job, sink: Sink) -> Tensor:
+    """Evaluate the selected state on all test images; gives its confusions."""
+    assert state.selected is not None
+    model = copy.deepcopy(state.model)
+    model.load_state_dict(state.selected.model)
+    confusion = job.data.no_confusion()
+    precision = job.execution.precision
+    _, error = evaluate(model, job.data, job.eval_sets.final_test, precision, sink.poll, confusion)
+    state.selected = replace(state.selected, test_top1_err=error)
+    return confusion
+
+
 def _add_signals(state: TrainState, job: Job) -> None:
-    """For the first images of those that rows are evaluated on, the same for all runs of a study."""
+    """For the first images of those that rows are evaluated on, the same for all runs of a study.
+
+    Not of networks that are trained in part: what their layers do is not what training does with them.
+    """
+    if job.config.frozen_parts:
+        return
     chosen = job.eval_sets.row_train
     with state.eval_clock:
         images = job.data.normalise(chosen.images[:BATCH])
