@@ -21,6 +21,7 @@ from resnet_bench.errors import UsageError
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.files import publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad, git_state
+from resnet_bench.models.weights import Weights
 from resnet_bench.results import CONFUSION, CURVES, SCHEMA_VERSION, SIGNALS, ConfusionRow, CurveRow, RunRow, write_csv
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
 from resnet_bench.study.progress import Listener
@@ -41,6 +42,7 @@ class Session:
     execution: Execution = EAGER
     checkpoint_seconds: float = 60.0
     stop: StopRequest = field(default_factory=StopRequest)
+    weights: Weights | None = None  # that all runs begin with
     jobs: int = 1  # how many processes of this sweep share the device
     git: tuple[str, bool | None] = field(default_factory=git_state)
 
@@ -151,7 +153,7 @@ def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
     remove_temporaries(folder.path)
     folder.failure.unlink(missing_ok=True)
     _claim(folder, identity)
-    job = Job.of(config, session.data, session.execution)
+    job = Job.of(config, session.data, session.execution, session.weights)
     state = job.initial_state(session.dataset.digest)
     _go_on(folder, state, identity, progress)
     history = _record_attempt(session, folder, state.step)
@@ -256,6 +258,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         params=counts.params,
         macs=counts.macs,
         **_errors(state, session),
+        **_selected(state),
         init_digest=state.init_digest,
         batches_digest=state.batches_digest,
         eval_digest=job.eval_sets.digest,
@@ -282,6 +285,17 @@ def _lr_warmup_steps(config: RunConfig, state: TrainState) -> int | None:
     if config.lr_warmup is None:
         return None
     return state.step if state.lr_warmup_steps is None else state.lr_warmup_steps
+
+
+def _selected(state: TrainState) -> dict[str, Any]:
+    """What the state is that was selected by the validation images, if there are any."""
+    if state.selected is None or state.diverged_step is not None:
+        return {}
+    return {
+        "selected_step": state.selected.step,
+        "selected_validation_top1_err": state.selected.validation_top1_err,
+        "selected_test_top1_err": state.selected.test_top1_err,
+    }
 
 
 def _errors(state: TrainState, session: Session) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from resnet_bench.files import fsync_folder, write_atomically
 from resnet_bench.results import SCHEMA_VERSION, CurveRow, SignalRow
 from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.training.engine import optimizer_tensors
-from resnet_bench.training.loop import TrainState
+from resnet_bench.training.loop import Selected, TrainState
 
 KIND = f"resnet-bench checkpoint 3, schema {SCHEMA_VERSION}"
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
@@ -26,6 +26,7 @@ NUMBERS = (
     "batches_digest",
 )  # fmt: skip
 FIELDS = {"identity", "model", "momentum", "meter", "numbers", "seconds", "rows", "signals", "confusion"}
+OPTIONAL = {"selected"}  # what older ones lack
 METER = ("loss_sum", "wrong", "finite_steps", "finite")
 
 
@@ -41,6 +42,7 @@ def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
         "rows": [asdict(row) for row in state.rows],
         "signals": [asdict(row) for row in state.signals],
         "confusion": state.confusion,
+        "selected": vars(state.selected) if state.selected else None,
     }
 
 
@@ -59,6 +61,8 @@ def restore(state: TrainState, stored: dict[str, Any]) -> None:
     state.rows = [CurveRow(**row) for row in stored["rows"]]
     state.signals = [SignalRow(**row) for row in stored["signals"]]
     state.confusion = stored["confusion"]
+    selected = stored.get("selected")
+    state.selected = Selected(**selected) if selected else None
 
 
 def encode(stored: dict[str, Any]) -> bytes:
@@ -75,7 +79,7 @@ def decode(content: bytes) -> dict[str, Any]:
         stored: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
     except Exception as error:  # a file made on purpose can raise anything
         raise Damaged(f"refused by the restricted loader: {(str(error) or repr(error)).splitlines()[0]}") from None
-    if not isinstance(stored, dict) or set(stored) != FIELDS:
+    if not isinstance(stored, dict) or set(stored) - OPTIONAL != FIELDS:
         raise Damaged("not the content of a checkpoint")
     return stored
 
