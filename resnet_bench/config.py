@@ -23,7 +23,8 @@ from resnet_bench.architectures import (
 )
 from resnet_bench.errors import UsageError
 
-LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")  # fields that older runs have not
+# Fields that older runs have not.
+LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")

@@ -42,9 +42,7 @@ class PlanRow:
     """One run that the study consists of, finished or not."""
 
     run_id: str = column("readable, content-addressed name of the run", key=True)
-    family: str = column(
-        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", default="cifar"
-    )
+    family: str = column(FAMILY, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name")
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
@@ -57,7 +55,7 @@ class SplitRow:
 
     image: str = column("its path in the folder", key=True)
     class_name: str = column("the folder that it lies in")
-    split: str = column("train or test")
+    split: str = column("train, test, or validation where there is that")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +88,7 @@ class RunRow:
     study: str = column("the study's folder under results/")
     dataset: str = column("name of the data that were really used")
     dataset_digest: str = column("SHA-256 over decoded pixels and labels")
-    family: str = column(
-        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", default="cifar"
-    )
+    family: str = column(FAMILY, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name")
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
@@ -108,8 +104,12 @@ class RunRow:
     lr_warmup_steps: int | None = column(
         "steps at the lower first rate (config.json: rule, window); empty: no such phase", "steps"
     )
+    weights: str = column("SHA-256 of what all layers but the classifier began with; empty: drawn by seed", default="")
+    frozen_parts: int = column("stem and stages that were not trained, from the first", default=0)
     num_classes: int = column("classes of the data")
-    params: int = column("trainable parameters")
+    train_images: int | None = column("that the run was trained on; empty: not recorded", "images", default=None)
+    validation_images: int | None = column("kept from training, to select a state by", "images", default=None)
+    params: int = column("parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
     final_train_clean_top1_err: float | None = column("training error at the last step, eval mode, not augmented", "%")
     final_train_clean_images: int | None = column("training images in that error", "images")
@@ -171,9 +171,7 @@ class ConfusionRow:
 class ComplexityRow:
     """The size of one network of the study: a closed form, checked against two public counters when it was written."""
 
-    family: str = column(
-        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", key=True, default="cifar"
-    )
+    family: str = column(FAMILY, key=True, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
@@ -191,9 +189,7 @@ class ComplexityRow:
 class LayerRow:
     """One weighted layer, BN layer or pooling of one network of the study."""
 
-    family: str = column(
-        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", key=True, default="cifar"
-    )
+    family: str = column(FAMILY, key=True, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
@@ -213,9 +209,7 @@ class ThroughputRow:
     """Speed of one network in one mode, measured in rounds, in turn with the other networks of its depth."""
 
     fingerprint: str = column("first 8 hex digits of a SHA-256 over hardware, software and settings", key=True)
-    family: str = column(
-        "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem", key=True, default="cifar"
-    )
+    family: str = column(FAMILY, key=True, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
@@ -297,6 +291,33 @@ class LesionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferRow:
+    """One finished run of a transfer folder: how a network that was trained elsewhere does on a few images."""
+
+    mode: str = column("scratch, feature-extraction or fine-tune", key=True)
+    images_per_class: float = column("training and validation images by class, in the mean", "images", key=True)
+    family: str = column(FAMILY, key=True)
+    arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
+    depth: int = column("weighted layers on the main path", "layers", key=True)
+    shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
+    protocol: str = column("name and version of the training protocol", key=True)
+    seed: int = column("of the new classifier (from scratch: of all weights), the batches and augmentation", key=True)
+    study: str = column("folder of the run's study, in the transfer folder")
+    run_id: str = column("the run there")
+    dataset: str = column("name of the data that were really used")
+    dataset_digest: str = column("SHA-256 over decoded pixels and labels")
+    weights: str = column("SHA-256 of the weights that it began with; empty: drawn by seed")
+    frozen_parts: int = column("stem and stages that were not trained, from the first")
+    train_images: int = column("that the run was trained on", "images")
+    validation_images: int = column("that its state was selected by", "images")
+    test_images: int | None = column("in the test errors; empty, as the errors, if the run diverged", "images")
+    selected_epoch: float | None = column("epoch with the lowest validation error", "epochs")
+    val_top1_err: float | None = column("validation error there; the lowest of many, so it flatters", "%")
+    test_top1_err: float | None = column("test error of that state: the headline", "%")
+    last_test_top1_err: float | None = column("test error at the last step", "%")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimRow:
     """One claim of the paper and what this study's runs say of it, by rules that are the same for every study."""
 
@@ -331,6 +352,7 @@ Row = TypeVar(
     ConstructionRow,
     ContinuationRow,
     LesionRow,
+    TransferRow,
     ClaimRow,
 )
 Parsers = dict[str, Callable[[str], Any]]
@@ -375,10 +397,11 @@ THROUGHPUT = Table("throughput.csv", ThroughputRow)
 CONSTRUCTION = Table("construction.csv", ConstructionRow)
 CONTINUATION = Table("continuation.csv", ContinuationRow)
 LESIONS = Table("lesions.csv", LesionRow)
+TRANSFER = Table("transfer.csv", TransferRow)
 CLAIMS = Table("claims.csv", ClaimRow)
 TABLES = (
     PLAN, SPLIT, RUNS, CURVES, SIGNALS, CONFUSION, COMPLEXITY, LAYERS, THROUGHPUT, CONSTRUCTION, CONTINUATION, LESIONS,
-    CLAIMS,
+    TRANSFER, CLAIMS,
 )  # fmt: skip
 
 
@@ -615,6 +638,7 @@ One folder is one study. Its figures and tables are drawn from its CSV files alo
       complexity.csv     the size of its networks (make cost); layers.csv the same by layer
       throughput.csv     the speed of its networks on one or more machines (make cost)
       claims.csv         what the runs say of the paper's claims (made by the report)
+      transfer.csv       in a folder of studies of transfer learning: their finished runs side by side
       figures/ tables/   rendered
 
 Values are raw: errors are percent from 0 to 100, seconds and steps are cumulative, MACs are multiply-adds per image

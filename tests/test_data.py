@@ -67,8 +67,8 @@ def test_folder_is_cached_and_the_cache_is_checked(
 ) -> None:
     first = folder.read(image_folder, "pets", tmp_path / "cache")
     decoded = []
-    real = folder._decode
-    monkeypatch.setattr(folder, "_decode", lambda path: decoded.append(path) or real(path))
+    real = folder.read_picture
+    monkeypatch.setattr(folder, "read_picture", lambda path: decoded.append(path) or real(path))
     assert folder.read(image_folder, "pets", tmp_path / "cache").digest == first.digest
     assert decoded == []
     cached = next((tmp_path / "cache" / "decoded").iterdir())

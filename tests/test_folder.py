@@ -87,10 +87,10 @@ def test_validation_images_are_the_test_where_there_is_none(image_folder: Path, 
 def test_formats_of_sixteen_bits_keep_their_upper_half_and_others_are_refused(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert np.array_equal(np.asarray(folder._decode(tmp_path / "deep.png"))[..., 0], ramp >> 8)
+    assert np.array_equal(np.asarray(folder.read_picture(tmp_path / "deep.png"))[..., 0], ramp >> 8)
     Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tiff")
     with pytest.raises(UsageError, match=r"float.tiff: not a readable image \(mode F: values without a known range"):
-        folder._decode(tmp_path / "float.tiff")
+        folder.read_picture(tmp_path / "float.tiff")
 
 
 def test_sizes_that_differ_are_resized_however_small(image_folder: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_exif_says_what_is_up(photos: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     picture(120, 90, 1).save(photos / "cat" / "0.jpg", exif=exif)
-    assert folder._decode(photos / "cat" / "0.jpg").size == (90, 120)
+    assert folder.read_picture(photos / "cat" / "0.jpg").size == (90, 120)
 
 
 def test_large_images_are_resized_small_ones_kept(photos: Path, image_folder: Path, tmp_path: Path) -> None:

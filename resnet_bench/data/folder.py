@@ -211,7 +211,7 @@ def _size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(ORIENTATION, 1) >= 5
             return (image.height, image.width) if turned else image.size
-    except Exception as error:  # see _decode
+    except Exception as error:  # see read_picture
         raise _unreadable(path, error) from None
 
 
@@ -264,7 +264,7 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
         aspects = np.empty(num_train, np.float32)
 
     def fill(number: int) -> None:
-        picture = _decode(paths[number])
+        picture = read_picture(paths[number])
         if side is None:
             views[number] = _kept(picture, views.shape[2:], paths[number], paths[0])
             return
@@ -326,7 +326,7 @@ def _for_each(count: int, work: Callable[[int], None], progress: Progress | None
 
 
 def _kept_shape(first: Path) -> tuple[int, int]:
-    width, height = _decode(first).size
+    width, height = read_picture(first).size
     if min(width, height) < SMALLEST_SIDE:
         least = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
         raise UsageError(f"{first}: {width}x{height} pixels; the networks need at least {least}")
@@ -351,8 +351,8 @@ def _labels(classes: Classes) -> Labels:
     return np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for files in classes.values()])
 
 
-def _decode(path: Path) -> Image.Image:
-    """As RGB, turned as EXIF says; of 16-bit values the upper 8 bits."""
+def read_picture(path: Path) -> Image.Image:
+    """As RGB, turned as EXIF says; of 16-bit values the upper 8 bits. UsageError if it is no readable image."""
     try:
         with Image.open(path) as image:
             if image.mode in ("I", "F"):

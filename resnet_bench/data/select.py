@@ -1,22 +1,30 @@
-"""Parts of a dataset: some classes, a few images of each, a validation set. All by seed, the same on every machine."""
+"""Parts of a dataset: some classes, a few images of each, a validation set. The same on every machine."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_bench.data.dataset import Dataset, Resized
+from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.errors import UsageError
 
 Indices = NDArray[np.int64]
+VALIDATION_SHARE, MOST_VALIDATION = 0.2, 200  # of a class's training images
+
+
+def part_name(name: str, classes: Sequence[str] | None, images_per_class: int | None) -> str:
+    """What a part of a dataset is called, so as not to pose as the whole: `cifar10-2classes-100each`."""
+    name += f"-{len(classes)}classes" if classes else ""
+    return name + (f"-{images_per_class}each" if images_per_class else "")
 
 
 def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """The images of these classes, which are numbered in the order of `names`; the name says which are left out.
+    """The images of these classes, which are numbered in the order of `names`.
 
     Raises:
         UsageError: there is no such class, one is named twice, or fewer than two are.
@@ -30,45 +38,51 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     for number, name in enumerate(names):
         numbers[dataset.classes.index(name)] = number
     train, test = (np.flatnonzero(numbers[labels] >= 0) for labels in (dataset.train_labels, dataset.test_labels))
-    part = _train_part(dataset, train)
+    part = _of_train(dataset, train)
     return replace(
         part,
-        name=f"{dataset.name}-{len(names)}of{len(dataset.classes)}",
         classes=tuple(names),
         train_labels=numbers[part.train_labels],
         test_images=dataset.test_images[test],
         test_labels=numbers[dataset.test_labels[test]],
+        split=tuple(row for row in part.split if row[1] in names),
     )
 
 
-def with_validation(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Some of each class's training images kept for validation, at least one; the test images stay what they are.
-
-    Raises:
-        UsageError: a class has fewer than two training images.
-    """
-    chosen = _choose(dataset, lambda count: max(1, round(share * count)), f"validation:{seed}", least=2)
-    rest = np.setdiff1d(np.arange(len(dataset.train_labels)), chosen)
-    return replace(
-        _train_part(dataset, rest),
-        validation_images=dataset.train_images[chosen],
-        validation_labels=dataset.train_labels[chosen],
-    )
-
-
-def few_images(dataset: Dataset, images_per_class: int, seed: int) -> Dataset:
-    """That many training images of each class.
+def few_images(dataset: Dataset, images_per_class: int) -> Dataset:
+    """That many training images of each class, chosen by a hash of their places.
 
     Raises:
         UsageError: a class has fewer.
     """
-    chosen = _choose(dataset, lambda _: images_per_class, f"few:{seed}", least=images_per_class)
-    return replace(_train_part(dataset, chosen), name=f"{dataset.name}-{images_per_class}each")
+    return _of_train(dataset, _choose(dataset, lambda _: images_per_class, "few", least=images_per_class))
 
 
-def _choose(dataset: Dataset, wanted: object, stream: str, least: int) -> Indices:
-    """Of each class as many training images as `wanted` says of their number, by a hash of their places."""
-    assert callable(wanted)
+def with_validation(dataset: Dataset) -> Dataset:
+    """A fifth of each class's training images, at least one and at most 200, kept for validation.
+
+    Raises:
+        UsageError: a class has fewer than two training images.
+    """
+
+    def wanted(count: int) -> int:
+        return max(1, min(MOST_VALIDATION, round(VALIDATION_SHARE * count)))
+
+    chosen = _choose(dataset, wanted, "validation", least=2)
+    rest = np.setdiff1d(np.arange(len(dataset.train_labels)), chosen)
+    train = [row for row in dataset.split if row[2] == "train"]
+    kept = tuple((*train[index][:2], "validation") for index in chosen) if train else ()
+    part = _of_train(dataset, rest)
+    return replace(
+        part,
+        validation_images=dataset.train_images[chosen],
+        validation_labels=dataset.train_labels[chosen],
+        split=(*part.split, *kept),
+    )
+
+
+def _choose(dataset: Dataset, wanted: Callable[[int], int], stream: str, least: int) -> Indices:
+    """Of each class as many training images as `wanted` says of their number."""
     chosen = []
     for label, name in enumerate(dataset.classes):
         places = np.flatnonzero(dataset.train_labels == label)
@@ -79,10 +93,17 @@ def _choose(dataset: Dataset, wanted: object, stream: str, least: int) -> Indice
     return np.sort(np.concatenate(chosen))
 
 
-def _train_part(dataset: Dataset, indices: Indices) -> Dataset:
-    resized = dataset.resized
+def _of_train(dataset: Dataset, indices: Indices) -> Dataset:
+    """These training images only, in that order."""
+    images, resized = dataset.train_images[indices], dataset.resized
     if resized is not None:
-        resized = Resized(resized.sources[indices], resized.aspects[indices], resized.statistics)
+        resized = Resized(resized.sources[indices], resized.aspects[indices], channel_statistics(images))
+    train = [row for row in dataset.split if row[2] == "train"]
+    others = [row for row in dataset.split if row[2] != "train"]
     return replace(
-        dataset, train_images=dataset.train_images[indices], train_labels=dataset.train_labels[indices], resized=resized
+        dataset,
+        train_images=images,
+        train_labels=dataset.train_labels[indices],
+        resized=resized,
+        split=(*(train[index] for index in indices if train), *others),
     )

@@ -8,22 +8,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import pickle
-import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from resnet_bench.architectures import CIFAR, NAMED, NetworkName
+from resnet_bench.architectures import CIFAR, IMAGENET, NAMED, NetworkName, check_network, display_name
+from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.models.build import Net, is_shortcut
+from resnet_bench.models.build import Net, build_model
 
 DEFAULT = "default"
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the state dict
@@ -31,6 +32,7 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
 COUNTERS = "num_batches_tracked"  # what we have no use for
 MOST_BYTES = 4 << 30
 MOST_NAMED = 8  # faults in one message
+OURS = "resnet-bench "  # what facts in a file of ours begin with
 
 
 @dataclass(frozen=True)
@@ -40,31 +42,69 @@ class Weights:
     Attributes:
         tensors: by name, on the CPU; without prefixes and counters of batches.
         origin: where it is from, as one can say it.
-        facts: what its file says of itself (classes, network, run), as text by name; empty if it says nothing.
+        network: what it is the state of, if known.
+        classes: what its logits stand for, if known.
+        inputs: the images that it was trained on, if known.
+        provenance: of the run that made it, as text by name.
     """
 
     tensors: Mapping[str, Tensor]
     origin: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+    network: NetworkName | None = None
+    classes: tuple[str, ...] | None = None
+    inputs: Inputs | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over names, types, shapes and values."""
+        """SHA-256 over names, types, shapes and values, and how images are normalised."""
         sha256 = hashlib.sha256()
         for name, tensor in sorted(self.tensors.items()):
             sha256.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            sha256.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+            sha256.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha256.update(self.inputs.to_json().encode() if self.inputs else b"")
         return sha256.hexdigest()
 
+    def build(self) -> Net:
+        """The network with these weights, its classifier included, in eval mode, on the CPU.
 
-def read_weights(place: str, name: NetworkName) -> Weights:
-    """The weights at `place`: a file, or "default" for what torchvision publishes for the network `name`.
+        Raises:
+            UsageError: the network, its classes or its images are not known, or the weights are another one's.
+        """
+        if self.network is None or self.inputs is None:
+            raise UsageError(
+                f"{self.origin}: says not of which network it is and what images it takes; files that "
+                "resnet-bench export writes do, and --arch names one of torchvision's"
+            )
+        if self.classes is None:
+            raise UsageError(f"{self.origin}: has no classifier")
+        model = build_model(
+            self.network.arch,
+            self.network.depth,
+            self.network.shortcut,
+            in_channels=self.inputs.shape[0],
+            num_classes=len(self.classes),
+            generator=torch.Generator(),
+            family=self.network.family,
+        )
+        adopt(model, self, head=True)
+        return model.eval()
+
+
+def read_weights(place: str, name: NetworkName | None = None) -> Weights:
+    """The weights at `place`: a file, or "default" for what torchvision publishes.
+
+    Args:
+        place: of the weights.
+        name: the network that they are meant to be of; None: the file says it, or nobody knows.
 
     Raises:
-        UsageError: no such file, or it holds no weights.
+        UsageError: no such file, it holds no weights, or says that they are of another network.
         Failure: the published ones cannot be had.
     """
     if place == DEFAULT:
+        if name is None:
+            raise UsageError(f"{DEFAULT}: of which network? Name it with --arch, as in --arch resnet18")
         return _published(name)
     path = Path(place).expanduser()
     if not path.is_file():
@@ -72,7 +112,59 @@ def read_weights(place: str, name: NetworkName) -> Weights:
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path}: larger than {MOST_BYTES >> 30} GB; not the weights of one of these networks")
     stored, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
-    return Weights(_plain_names(path, stored), str(path), facts)
+    weights = _with_facts(Weights(_plain_names(path, stored), str(path)), facts)
+    if name is not None and weights.network not in (None, name):
+        raise UsageError(f"{path}: weights of {called(weights.network)}, not of {called(name)}")
+    return weights if weights.network else _guessed(weights, name)
+
+
+def to_safetensors(weights: Weights) -> bytes:
+    """A file of these weights, from which `read_weights` makes the same again, and safetensors the state dict."""
+    from safetensors.torch import save
+
+    known = {
+        "network": json.dumps(weights.network) if weights.network else "",
+        "classes": json.dumps(weights.classes) if weights.classes else "",
+        "inputs": weights.inputs.to_json() if weights.inputs else "",
+        "provenance": json.dumps(dict(weights.provenance)),
+    }
+    facts = {f"{OURS}{name}": text for name, text in known.items() if text}
+    tensors = {name: tensor.contiguous() for name, tensor in weights.tensors.items()}
+    return save(tensors, {"format": "pt", **facts})
+
+
+def _with_facts(weights: Weights, facts: Mapping[str, str]) -> Weights:
+    """With what a file of ours says of itself."""
+    told = {name.removeprefix(OURS): text for name, text in facts.items() if name.startswith(OURS)}
+    if not told:
+        return weights
+    try:
+        network = NetworkName(*json.loads(told["network"]))
+        classes = tuple(map(str, json.loads(told["classes"])))
+        provenance = {str(name): str(text) for name, text in json.loads(told["provenance"]).items()}
+        check_network(network)
+        inputs = Inputs.from_json(told["inputs"], weights.origin)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{weights.origin}: what it says of itself is not understood ({error!r})") from None
+    return replace(weights, network=network, classes=classes, inputs=inputs, provenance=provenance)
+
+
+def _guessed(weights: Weights, name: NetworkName | None) -> Weights:
+    """Of a file that says nothing: that it is what the user says, and from torchvision's own training if it can be."""
+    if name is None:
+        return weights
+    head = weights.tensors.get("fc.bias" if name.family != CIFAR else "head.bias")
+    classes = tuple(f"class {number}" for number in range(len(head))) if head is not None and head.ndim == 1 else None
+    first = weights.tensors.get("conv1.weight")
+    usual = name.family == IMAGENET and first is not None and first.ndim == 4 and first.shape[1] == 3
+    return replace(weights, network=name, classes=classes, inputs=Inputs.imagenet() if usual else None)
+
+
+def called(name: NetworkName | None) -> str:
+    """A network for a message: `ResNet-20 (cifar)`."""
+    if name is None:
+        return "an unknown network"
+    return f"{display_name(name.arch, name.depth, name.shortcut)} ({name.family})"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -93,7 +185,7 @@ def _read_torch(path: Path) -> dict[str, Any]:
             f"{path}: holds more than tensors, so it is not read: code in it would be executed; store the state dict "
             "alone (torch.save(model.state_dict(), ...)), or as safetensors"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a file that is none, or made on purpose, can raise anything
         raise UsageError(f"{path}: not a file of weights ({_first_line(error)})") from None
     if isinstance(stored, Mapping):
         for wrapper in WRAPPERS:
@@ -137,9 +229,9 @@ def _published(name: NetworkName) -> Weights:
         raise Failure(
             f"--weights {DEFAULT}: {published.url} cannot be had ({_first_line(error)}); {_by_hand(short)}"
         ) from None
-    classes = json.dumps(published.meta["categories"])
     origin = f"torchvision {short} {published.name}"
-    return Weights(_plain_names(Path(published.url), tensors), origin, {"classes": classes})
+    tensors = _plain_names(Path(published.url), tensors)
+    return Weights(tensors, origin, name, tuple(published.meta["categories"]), Inputs.imagenet())
 
 
 def _by_hand(short: str) -> str:

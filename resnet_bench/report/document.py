@@ -70,21 +70,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: the verdict first."""
+    """A report: the verdict first. One that is not about the paper's claims has no claims, table of them and rules."""
 
     name: str
     verdict: str
     facts: Sequence[str]
-    claims: Sequence[ClaimRow]
-    claims_table: TextTable
-    rules: Sequence[str]
     sections: Sequence[Section]
     sources: Sequence[str]
+    claims: Sequence[ClaimRow] = ()
+    claims_table: TextTable | None = None
+    rules: Sequence[str] = ()
 
     @property
     def tables(self) -> dict[str, TextTable]:
         """Every table by its file name, the claims' first."""
-        return {"claims": self.claims_table} | {n: t for section in self.sections for n, t in section.tables.items()}
+        claims = {"claims": self.claims_table} if self.claims_table else {}
+        return claims | {n: t for section in self.sections for n, t in section.tables.items()}
 
     def figure_of(self, row: ClaimRow) -> str:
         """The name of the figure that shows a claim, if this report has it; else ""."""
@@ -108,7 +109,9 @@ def make_document(frames: StudyFrames, claims: Sequence[ClaimRow], captions: Map
     cost = cost_tables(frames)
     sections = [
         Section(
-            "Errors", pictures=pictures("curves", "degradation", "depth"), tables={"errors": tables.errors(frames)}
+            "Errors",
+            pictures=pictures("curves", "degradation", "depth"),
+            tables={"errors": tables.errors(frames), **tables.selected(frames)},
         ),
         Section("Convergence", tables={"convergence": convergence_table(frames)} if len(frames.curves) else {}),
         Section(

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from resnet_bench.report.document import Document, Section
 from resnet_bench.report.tables import markdown, to_markdown
 
 
 def to_page(document: Document) -> str:
     """The page as Markdown."""
-    sources, code = document.sources, document.name.replace("`", "'")
+    code = document.name.replace("`", "'")
     parts = [
         f"# Study {markdown(document.name)}\n",
         f"**{markdown(document.verdict)}**\n",
         *(f"- {markdown(fact)}" for fact in document.facts),
         "",
-        to_markdown(document.claims_table),
-        "<details><summary>How it is judged</summary>\n",
-        *(f"- {markdown(rule)}" for rule in document.rules),
-        "\n</details>\n",
+        *([to_markdown(document.claims_table)] if document.claims_table else []),
+        *_rules(document),
         *(line for section in document.sections for line in _section(section)),
-        f"Made from {', '.join(sources[:-1])} and {sources[-1]} by `make report STUDY={code}`; do not edit by "
+        f"Made from {_listed(document.sources)} by `make report STUDY={code}`; do not edit by "
         "hand. The figures are also there as SVG, the tables as LaTeX, and all of it as one file, report.html.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _rules(document: Document) -> list[str]:
+    if not document.rules:
+        return []
+    rules = [f"- {markdown(rule)}" for rule in document.rules]
+    return ["<details><summary>How it is judged</summary>\n", *rules, "\n</details>\n"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _section(section: Section) -> list[str]:

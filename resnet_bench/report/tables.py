@@ -11,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.architectures import CIFAR, Arm, arm_name, option_name
+from resnet_bench.architectures import CIFAR, Arm, arm_name, display_name, option_name
 from resnet_bench.report import wording
 from resnet_bench.report.load import StudyFrames, select
+from resnet_bench.report.wording import range_of
+from resnet_bench.results import RUNS
 
 PM = "\N{PLUS-MINUS SIGN}"
 PLAIN: Arm = ("plain", "none")
@@ -43,6 +45,28 @@ def errors(frames: StudyFrames) -> TextTable:
     rows = [_row(frames, depth, arm, several) for depth in frames.depths for arm in residual]
     caption = f"Final error (%) by depth, study {frames.name}: mean {PM} std (n seeds)"
     return TextTable(caption, header, rows, _notes(frames, several))
+
+
+def selected(frames: StudyFrames) -> dict[str, TextTable]:
+    """By name, the errors of the states that were selected by validation images, where runs had such."""
+    runs = frames.finished.dropna(subset=["selected_test_top1_err"])
+    if runs.empty:
+        return {}
+    rows = []
+    for arm in frames.arms:
+        for depth in frames.depths:
+            cell = select(runs, arm, depth)
+            if len(cell):
+                steps = range_of(cell["selected_step"])
+                errors_of = [mean_std(cell[f"selected_{split}_top1_err"]) for split in ("validation", "test")]
+                rows.append([display_name(arm[0], depth, arm[1]), steps, *errors_of])
+    notes = [
+        f"Chosen by {range_of(runs['validation_images'])} images kept from training; the test images take no part in it. "
+        "The validation error is the lowest of all epochs, so it flatters.",
+        f"Made from {RUNS.file} of study {frames.name}.",
+    ]
+    caption = f"Errors (%) of the states with the lowest validation error, study {frames.name}: mean {PM} std (n seeds)"
+    return {"selected": TextTable(caption, ["network", "step", "validation error", "test error"], rows, notes)}
 
 
 def _row(frames: StudyFrames, depth: int, arm: Arm, several: bool) -> list[str]:

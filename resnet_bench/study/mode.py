@@ -15,7 +15,6 @@ from resnet_bench.study.plan import Plan
 from resnet_bench.study.run import Session
 from resnet_bench.throughput import time_in_turn
 from resnet_bench.training.engine import TrainStep
-from resnet_bench.training.loop import Job
 
 FORMAT_ROUNDS = 5
 FORMAT_GAIN = 1.03  # channels last must be faster by more than what two measurements of one thing differ by
@@ -97,7 +96,7 @@ def _first_line(error: Exception) -> str:
 
 def make_step(session: Session, execution: Execution, run: RunConfig) -> TrainStep:
     """The train step of a run's network, on a state of its own."""
-    job = Job.of(run, session.data, execution)
+    job = session.job(run, execution)
     return job.make_step(job.initial_state(session.dataset.digest))
 
 
@@ -107,7 +106,7 @@ def _with_memory_format(session: Session, execution: Execution, networks: list[R
         return execution
     choices = [dataclasses.replace(execution, memory_format=name) for name in ("nchw", "nhwc")]
     steps = [make_step(session, choice, networks[0]) for choice in choices]
-    draws = Job.of(networks[0], session.data).stream.draws(0)
+    draws = session.job(networks[0]).stream.draws(0)
     for step in steps:
         step.build()
     calls = [functools.partial(step, draws) for step in steps]

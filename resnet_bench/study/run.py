@@ -42,8 +42,8 @@ class Session:
     execution: Execution = EAGER
     checkpoint_seconds: float = 60.0
     stop: StopRequest = field(default_factory=StopRequest)
-    weights: Weights | None = None  # that all runs begin with
     jobs: int = 1  # how many processes of this sweep share the device
+    weights: Weights | None = None  # that the runs which name them begin with
     git: tuple[str, bool | None] = field(default_factory=git_state)
 
     @classmethod
@@ -57,12 +57,29 @@ class Session:
         checkpoint_seconds: float = 60.0,
         stop: StopRequest | None = None,
         jobs: int = 1,
+        weights: Weights | None = None,
     ) -> Session:
         """Copy the dataset to the device and take the fingerprint."""
-        data = DeviceData.of(dataset, device)
-        here = fingerprint(device)
-        stop = StopRequest() if stop is None else stop
-        return cls(study, dataset, data, here, execution, checkpoint_seconds, stop, jobs)
+        return cls(
+            study,
+            dataset,
+            DeviceData.of(dataset, device, weights.inputs if weights else None),
+            fingerprint(device),
+            execution,
+            checkpoint_seconds,
+            StopRequest() if stop is None else stop,
+            jobs,
+            weights,
+        )
+
+    def job(self, config: RunConfig, execution: Execution | None = None) -> Job:
+        """What a run works on, executed as the session says or otherwise."""
+        weights = self.weights if config.weights else None
+        return Job.of(config, self.data, execution or self.execution, weights)
+
+    def about(self) -> dict[str, Any]:
+        """What one must know of a network that is trained here, to use it."""
+        return {"classes": list(self.dataset.classes), "inputs": self.data.inputs.to_json()}
 
     def software_and_hardware(self) -> dict[str, Any]:
         """What must stay the same for a resumed run to be bit-exact."""
@@ -119,7 +136,7 @@ class RunSink:
     def save(self, state: TrainState) -> None:
         """Write a checkpoint; of a state with values that are not finite none is written."""
         if state.is_finite():
-            checkpoint.save(self.folder.path, checkpoint.capture(state, self.identity))
+            checkpoint.save(self.folder.path, checkpoint.capture(state, self.identity, self.session.about()))
         self.saved = time.monotonic()
 
 
@@ -153,7 +170,7 @@ def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
     remove_temporaries(folder.path)
     folder.failure.unlink(missing_ok=True)
     _claim(folder, identity)
-    job = Job.of(config, session.data, session.execution, session.weights)
+    job = session.job(config)
     state = job.initial_state(session.dataset.digest)
     _go_on(folder, state, identity, progress)
     history = _record_attempt(session, folder, state.step)
@@ -254,6 +271,10 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         optimizer=config.optimizer,
         schedule=config.schedule,
         lr_warmup_steps=_lr_warmup_steps(config, state),
+        weights=config.weights,
+        frozen_parts=config.frozen_parts,
+        train_images=len(session.dataset.train_labels),
+        validation_images=_validation_images(session.dataset),
         num_classes=len(session.dataset.classes),
         params=counts.params,
         macs=counts.macs,
@@ -285,6 +306,10 @@ def _lr_warmup_steps(config: RunConfig, state: TrainState) -> int | None:
     if config.lr_warmup is None:
         return None
     return state.step if state.lr_warmup_steps is None else state.lr_warmup_steps
+
+
+def _validation_images(dataset: Dataset) -> int:
+    return 0 if dataset.validation_labels is None else len(dataset.validation_labels)
 
 
 def _selected(state: TrainState) -> dict[str, Any]:

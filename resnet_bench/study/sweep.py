@@ -18,7 +18,7 @@ from resnet_bench.architectures import display_name
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import Failure, UsageError, is_out_of_memory
-from resnet_bench.execution import COMPILE_GAIN
+from resnet_bench.execution import COMPILE_GAIN, EAGER
 from resnet_bench.files import cannot_write, write_atomically
 from resnet_bench.results import RUNS, SPLIT, RunRow, SplitRow, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder, collect
@@ -28,8 +28,6 @@ from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_mac
 from resnet_bench.study.progress import Clock, Listener, Progress
 from resnet_bench.study.run import Session, execute
 from resnet_bench.throughput import time_in_turn
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
 WAIT_SECONDS = 1.0
@@ -87,12 +85,12 @@ def check_nothing_lost(study: StudyFolder) -> None:
         )
 
 
-def probe_rate(plan: Plan, data: DeviceData) -> float:
+def probe_rate(plan: Plan, session: Session) -> float:
     """Work per second of the shallowest network to do, in eager mode, from a few steps on this device."""
     run = plan.todo[0]
-    job = Job.of(run, data)
+    job = session.job(run, EAGER)
     step, draws = job.make_step(job.initial_state("")), job.stream.draws(0)
-    seconds = time_in_turn([lambda: step(draws)], data.device, 1, PROBE_SECONDS, warmup_steps=1)[0][0]
+    seconds = time_in_turn([lambda: step(draws)], session.data.device, 1, PROBE_SECONDS, warmup_steps=1)[0][0]
     return run.batch_size / seconds * network_macs(run, plan.shape)
 
 
@@ -164,7 +162,7 @@ def _record_split(session: Session) -> None:
 
 def _probed_rate(session: Session, plan: Plan) -> float:
     try:
-        return probe_rate(plan, session.data)
+        return probe_rate(plan, session)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

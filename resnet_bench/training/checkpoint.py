@@ -26,12 +26,18 @@ NUMBERS = (
     "batches_digest",
 )  # fmt: skip
 FIELDS = {"identity", "model", "momentum", "meter", "numbers", "seconds", "rows", "signals", "confusion"}
-OPTIONAL = {"selected"}  # what older ones lack
+OPTIONAL = {"selected", "about"}  # what older ones lack
 METER = ("loss_sum", "wrong", "finite_steps", "finite")
 
 
-def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
-    """The state as tensors on the CPU and plain values; `identity` says which run on which data it belongs to."""
+def capture(state: TrainState, identity: dict[str, Any], about: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The state as tensors on the CPU and plain values.
+
+    Args:
+        state: of the run.
+        identity: says which run on which data it belongs to.
+        about: what one must know to use the network: nothing that the run depends on.
+    """
     return {
         "identity": identity,
         "model": {name: value.cpu() for name, value in state.model.state_dict().items()},
@@ -43,6 +49,7 @@ def capture(state: TrainState, identity: dict[str, Any]) -> dict[str, Any]:
         "signals": [asdict(row) for row in state.signals],
         "confusion": state.confusion,
         "selected": vars(state.selected) if state.selected else None,
+        "about": about,
     }
 
 

@@ -16,6 +16,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset, Resized
+from resnet_bench.data.inputs import Inputs
 from resnet_bench.environment import prepare_compiler, synchronize
 from resnet_bench.execution import Execution
 
@@ -55,11 +56,23 @@ class DeviceData:
     validation_labels: Tensor | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, device: torch.device) -> DeviceData:
-        """Copy the dataset to the device, once."""
+    def of(cls, dataset: Dataset, device: torch.device, inputs: Inputs | None = None) -> DeviceData:
+        """Copy the dataset to the device, once.
+
+        Args:
+            dataset: the images.
+            device: where to.
+            inputs: what a network was trained on that is to be trained further; None: pixels are normalised by what
+                these training images are like.
+        """
         train_images = torch.from_numpy(dataset.train_images).to(device)
         resized = dataset.resized
-        mean, inverse_std = (pixel_mean(train_images), None) if resized is None else _by_channel(resized, device)
+        if inputs is not None:
+            inputs = inputs.for_images(dataset.image_shape, resized is not None)
+            mean = inputs.mean.to(device)
+            inverse_std = None if inputs.inverse_std is None else inputs.inverse_std.to(device)
+        else:
+            mean, inverse_std = (pixel_mean(train_images), None) if resized is None else _by_channel(resized, device)
         return cls(
             train_images=train_images,
             train_labels=torch.from_numpy(dataset.train_labels).to(device),
@@ -73,6 +86,13 @@ class DeviceData:
             validation_images=_to(dataset.validation_images, device),
             validation_labels=_to(dataset.validation_labels, device),
         )
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a network that is trained on these takes."""
+        channels, height, width = self.train_images.shape[1:]
+        inverse_std = None if self.inverse_std is None else self.inverse_std.cpu()
+        return Inputs((channels, height, width), self.sources is not None, self.mean.cpu(), inverse_std)
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from resnet_bench.config import RunConfig
 from resnet_bench.data.batches import BatchStream, chain_digest
 from resnet_bench.environment import generator
+from resnet_bench.errors import UsageError
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.models import Net, build_model, init_digest
 from resnet_bench.models.weights import Weights, adopt
@@ -99,8 +100,13 @@ class TrainState:
         memory_format: str = "nchw",
         weights: Weights | None = None,
     ) -> TrainState:
-        """The state before the first step; `weights` are those that the configuration names, if it does."""
-        assert config.weights == (weights.digest if weights else "")
+        """The state before the first step; `weights` are those that the configuration names, if it does.
+
+        Raises:
+            UsageError: they are not.
+        """
+        if config.weights != (weights.digest if weights else ""):
+            raise UsageError(f"run {config.run_id} begins with weights that were not given")
         model = build_model(
             config.arch,
             config.depth,

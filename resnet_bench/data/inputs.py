@@ -1,0 +1,115 @@
+"""What a trained network takes: how its images were made and normalised, so that any picture can be made like them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resnet_bench.data.batches import normalise
+from resnet_bench.data.dataset import Images
+from resnet_bench.data.folder import central_square
+from resnet_bench.errors import UsageError
+
+# Mean and std of ImageNet's training pixels, which torchvision's published weights were trained with.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_SIDE = 224
+MOST_VALUES = 3 * 512 * 512
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The images of a network's training data.
+
+    Attributes:
+        shape: (channels, height, width).
+        resized: were they the central squares of larger images, or else whole images.
+        mean: float32 [C, H, W] or [C, 1, 1], of pixels scaled to 0..1; it is subtracted.
+        inverse_std: float32 [C, 1, 1], multiplied with; None: nothing is.
+    """
+
+    shape: tuple[int, int, int]
+    resized: bool
+    mean: Tensor
+    inverse_std: Tensor | None = None
+
+    @classmethod
+    def imagenet(cls, side: int = IMAGENET_SIDE) -> Inputs:
+        """Those of torchvision's published weights."""
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return cls((3, side, side), True, mean, 1 / std)
+
+    def for_images(self, shape: tuple[int, int, int], resized: bool) -> Inputs:
+        """The same normalisation for images of another size.
+
+        Raises:
+            UsageError: another number of channels.
+        """
+        if shape[0] != self.shape[0]:
+            raise UsageError(f"the network takes images of {self.shape[0]} channels, these have {shape[0]}")
+        mean = self.mean
+        if mean.shape[1:] not in ((1, 1), shape[1:]):  # by pixel, of other pixels
+            mean = mean.mean(dim=(1, 2), keepdim=True)
+        return Inputs(shape, resized, mean, self.inverse_std)
+
+    def prepare(self, picture: Image.Image) -> Images:
+        """A picture, upright and in RGB, made what the training images were: uint8 [C, H, W].
+
+        One of just their size is left as it is. Of others the central part is taken: as in evaluation if the training
+        images were cut out of larger ones, else as large as it can be.
+        """
+        channels, height, width = self.shape
+        if picture.size != (width, height):
+            picture = central_square(picture, height) if self.resized else _largest(picture, height, width)
+        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+        return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] -> the network's input, on the same device."""
+        there = images.device
+        inverse_std = None if self.inverse_std is None else self.inverse_std.to(there)
+        return normalise(images, self.mean.to(there), inverse_std)
+
+    def to_json(self) -> str:
+        """As text; the values are exact."""
+        inverse_std = None if self.inverse_std is None else self.inverse_std.flatten().tolist()
+        value = {
+            "shape": self.shape,
+            "resized": self.resized,
+            "mean_shape": tuple(self.mean.shape),
+            "mean": self.mean.flatten().tolist(),
+            "inverse_std": inverse_std,
+        }
+        return json.dumps(value)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Inputs:
+        """The inverse. UsageError, which begins with `where`, for anything else."""
+        try:
+            value: dict[str, Any] = json.loads(text)
+            shape = channels, height, width = tuple(map(int, value["shape"]))
+            mean_shape = tuple(map(int, value["mean_shape"]))
+            legal = min(shape) >= 1 and channels * height * width <= MOST_VALUES
+            if not legal or mean_shape not in (shape, (channels, 1, 1)):
+                raise ValueError(f"images of {shape}, a mean of {mean_shape}")
+            mean = torch.tensor(value["mean"], dtype=torch.float32).view(mean_shape)
+            std = value["inverse_std"]
+            inverse_std = None if std is None else torch.tensor(std, dtype=torch.float32).view(channels, 1, 1)
+            if not mean.isfinite().all() or (inverse_std is not None and not inverse_std.isfinite().all()):
+                raise ValueError("a value that is not finite")
+            return cls((channels, height, width), bool(value["resized"]), mean, inverse_std)
+        except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+            raise UsageError(f"{where}: what it says of its images is not understood ({error})") from None
+
+
+def _largest(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest central part of that shape, resized."""
+    scale = max(width / picture.width, height / picture.height)
+    size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return picture.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))

@@ -1,0 +1,226 @@
+"""The report of a transfer folder: what beginning with a trained network was worth. transfer.csv -> page and figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from resnet_bench.analysis.statistics import Interval
+from resnet_bench.architectures import display_name
+from resnet_bench.files import write_atomically
+from resnet_bench.report import canvas, html, page
+from resnet_bench.report.canvas import legend_above, panels, styled
+from resnet_bench.report.document import Document, Picture, Section
+from resnet_bench.report.tables import TextTable, mean_std, to_latex, to_markdown
+from resnet_bench.report.wording import count
+from resnet_bench.results import TRANSFER, TransferRow, read_csv
+from resnet_bench.study.transfer import EXTRACTION, FINE_TUNE, MODES, SCRATCH, studies_of
+
+STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
+SETUP = ["images_per_class", "family", "arch", "depth", "shortcut"]  # what is compared with one another
+DODGE = 0.06  # between modes, as a share of the images by class
+
+
+def render_transfer(folder: Path) -> list[Path]:
+    """Draw figure, table, README.md and report.html of a transfer folder from its transfer.csv.
+
+    Raises:
+        UsageError: the file is malformed.
+        Failure: the folder cannot be written.
+    """
+    rows = read_csv(folder / TRANSFER.file, TRANSFER)
+    frame = _frame(rows)
+    name = folder.resolve().name
+    for place in (folder / "figures", folder / "tables"):
+        place.mkdir(parents=True, exist_ok=True)
+    figure = draw_transfer(frame, name)
+    paths = canvas.save(figure, folder / "figures" / "transfer")
+    table = transfer_table(frame, name)
+    document = Document(
+        name=name,
+        verdict=verdict(frame),
+        facts=_facts(frame, folder),
+        sections=[
+            Section(
+                "Errors",
+                pictures=[Picture("transfer", "Test error by mode", canvas.caption_of(figure))],
+                tables={"transfer": table},
+            ),
+            Section("Provenance", _provenance(frame)),
+        ],
+        sources=[TRANSFER.file],
+    )
+    texts = {
+        "tables/transfer.md": to_markdown(table),
+        "tables/transfer.tex": to_latex(table),
+        "README.md": page.to_page(document),
+        "report.html": html.to_html(document, html.read_png(folder)),
+    }
+    for path, text in texts.items():
+        write_atomically(folder / path, text.encode())
+    return [*paths, *(folder / path for path in texts)]
+
+
+def _frame(rows: Sequence[TransferRow]) -> pd.DataFrame:
+    frame = pd.DataFrame([vars(row) for row in rows], columns=TRANSFER.columns)
+    for name in ("val_top1_err", "test_top1_err", "last_test_top1_err", "selected_epoch"):
+        frame[name] = frame[name].astype("float64")
+    return frame
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """(mode, its rows) for every setup, protocol by protocol."""
+    keys = [*SETUP, "mode", "protocol"]
+    groups = [(str(key[len(SETUP)]), rows) for key, rows in frame.groupby(keys, sort=True)]
+    return sorted(groups, key=lambda group: (*group[1][SETUP].iloc[0], MODES.index(group[0])))
+
+
+def gain(frame: pd.DataFrame, rows: pd.DataFrame) -> Interval | None:
+    """Points of test error by which a mode is below training from scratch, paired by seed; None without pairs."""
+    same = (frame[SETUP] == rows[SETUP].iloc[0]).all(axis=1)
+    scratch = frame[same & (frame["mode"] == SCRATCH)].groupby("seed")["test_top1_err"].mean()
+    pairs = pd.concat([scratch, rows.set_index("seed")["test_top1_err"]], axis=1, join="inner").dropna()
+    differences = pairs.iloc[:, 0] - pairs.iloc[:, 1]
+    return Interval.of(differences) if len(differences) else None
+
+
+def verdict(frame: pd.DataFrame) -> str:
+    """One sentence for each setup: the mode with the lowest test error, against training from scratch."""
+    sentences = []
+    for setup, rows in frame.dropna(subset=["test_top1_err"]).groupby(SETUP, sort=True):
+        means = rows.groupby("mode")["test_top1_err"].mean()
+        best = str(means.idxmin())
+        begin = f"With {_number(setup[0])} images a class"
+        if len(means) == 1:
+            sentences.append(f"{begin}: {best} {means[best]:.1f} % test error; nothing to compare it with.")
+            continue
+        chosen = rows[rows["mode"] == best] if best != SCRATCH else rows[rows["mode"] != SCRATCH]
+        found = gain(frame, chosen[chosen["mode"] == chosen["mode"].iloc[0]])
+        told = f"{begin} the lowest test error is that of {best}: {means[best]:.1f} %"
+        if best != SCRATCH and SCRATCH in means and found is not None:
+            told += f" against {means[SCRATCH]:.1f} % from scratch ({_points(found)})"
+        sentences.append(f"{told}.")
+    return " ".join(sentences) or "No run has finished."
+
+
+def _points(found: Interval) -> str:
+    if found.n == 1:
+        return f"{found.mean:+.1f} points lower, one seed, so no judgement".replace("+", "")
+    return f"{found.mean:.1f} points lower, 95 % interval {found.low:.1f} to {found.high:.1f}, {count(found.n, 'seed')}"
+
+
+def transfer_table(frame: pd.DataFrame, name: str) -> TextTable:
+    """Errors by images a class, network and mode, with what each mode gains over training from scratch."""
+    header = ["images a class", "network", "mode", "validation error", "test error", "95 % interval", "below scratch",
+              "95 % interval", "selected epoch"]  # fmt: skip
+    table = []
+    for mode, rows in _groups(frame):
+        first = rows.iloc[0]
+        done = rows.dropna(subset=["test_top1_err"])
+        error = Interval.of(done["test_top1_err"]) if len(done) else None
+        gained = gain(frame, rows) if mode != SCRATCH else None
+        table.append(
+            [
+                _number(first["images_per_class"]),
+                display_name(first["arch"], int(first["depth"]), first["shortcut"]),
+                mode,
+                mean_std(done["val_top1_err"]),
+                mean_std(done["test_top1_err"]),
+                _range(error),
+                f"{gained.mean:+.2f}" if gained else "-",
+                _range(gained),
+                f"{done['selected_epoch'].median():.0f}" if len(done) else "-",
+            ]
+        )
+    notes = [
+        "Errors in %, mean ± std (n seeds), of the state with the lowest validation error; the test images take no part "
+        "in choosing it. A validation error is the lowest of all epochs, so it flatters.",
+        "Intervals: Student's t over seeds; below scratch: points of test error, paired by seed. Seeds draw the new "
+        "classifier (from scratch all weights), the batches and their augmentation; the images are the same.",
+        _diverged(frame),
+        f"Made from {TRANSFER.file} of {name}.",
+    ]
+    return TextTable(f"Transfer, {name}: errors by mode", header, table, [note for note in notes if note])
+
+
+def _diverged(frame: pd.DataFrame) -> str:
+    lost = frame[frame["test_top1_err"].isna()]
+    return f"Diverged, in no mean: {count(len(lost), 'run')} ({', '.join(lost['run_id'])})." if len(lost) else ""
+
+
+def _range(interval: Interval | None) -> str:
+    if interval is None or math.isnan(interval.low):
+        return "-"
+    return f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.10g}" if value == int(value) else f"{value:,.1f}"
+
+
+@styled
+def draw_transfer(frame: pd.DataFrame, name: str) -> Figure:
+    """Test error by images a class: every seed's point, the mean, and its 95 % interval, for each mode."""
+    caption = (
+        "Test error of the state with the lowest validation error. Small: every seed; large, with a bar: mean and 95 % "
+        f"interval over seeds (Student's t). Modes are set apart sideways to be visible. Made from {TRANSFER.file} of {name}."
+    )
+    figure, (axes,) = panels([""], caption, "")
+    axes.set_ylabel("test error (%)")
+    axes.set_xlabel("images a class")
+    present = [mode for mode in MODES if mode in set(frame["mode"])]
+    for mode, rows in _groups(frame.dropna(subset=["test_top1_err"])):
+        color, marker = STYLES[mode]
+        x = rows["images_per_class"] * (1 + DODGE) ** (MODES.index(mode) - 1)
+        axes.scatter(x * (1 + DODGE / 4), rows["test_top1_err"], s=9, marker=marker, color=color, alpha=0.45, linewidth=0)
+        found = Interval.of(rows["test_top1_err"])
+        reach = None if math.isnan(found.low) else found.high - found.mean
+        axes.errorbar(
+            x.iloc[0], found.mean, yerr=reach, color=color, marker=marker, markersize=6, capsize=3, linewidth=1.4, zorder=3
+        )
+    levels = sorted(set(frame["images_per_class"]))
+    axes.set_xscale("log")
+    if levels:
+        axes.set_xlim(levels[0] / 1.35, levels[-1] * 1.35)
+    axes.xaxis.set_major_locator(FixedLocator(levels))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(0, None)
+    handles = [Line2D([], [], color=STYLES[m][0], marker=STYLES[m][1], linestyle="none", label=m) for m in present]
+    legend_above(figure, handles)
+    return figure
+
+
+def _facts(frame: pd.DataFrame, folder: Path) -> list[str]:
+    if frame.empty:
+        return ["No run has finished."]
+    return [
+        f"{count(len(frame), 'run')} of {', '.join(study.path.name for study in studies_of(folder))}: each is a study "
+        "with a report of its own in its folder.",
+        f"Data {', '.join(sorted(set(frame['dataset'])))}: trained on {_span(frame['train_images'])} images, state "
+        f"selected by {_span(frame['validation_images'])}, tested on {_span(frame['test_images'])}.",
+        f"Protocols {', '.join(dict.fromkeys(frame['protocol']))}.",
+        "feature-extraction: all layers but the new classifier keep their weights and BN statistics; fine-tune: they "
+        "begin with them; scratch: nothing is taken over, pixels are normalised by the new images alone.",
+    ]
+
+
+def _span(values: pd.Series[float]) -> str:
+    known = sorted({int(value) for value in values.dropna()})
+    return " to ".join(f"{value:,}" for value in dict.fromkeys((known[0], known[-1]))) if known else "-"
+
+
+def _provenance(frame: pd.DataFrame) -> list[str]:
+    weights = sorted({str(value) for value in frame["weights"] if value})
+    digests = sorted({str(value) for value in frame["dataset_digest"]})
+    return [
+        f"dataset digest (SHA-256): {', '.join(digests) or 'none'}",
+        f"digest of the weights that runs began with: {', '.join(weights) or 'none'}",
+        "device, versions and commit: in runs.csv of each study",
+    ]

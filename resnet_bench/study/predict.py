@@ -1,0 +1,124 @@
+"""What a trained network says of pictures: of files, or of the first test images of a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from resnet_bench.data.dataset import Dataset, Images
+from resnet_bench.data.folder import read_picture
+from resnet_bench.data.inputs import Inputs
+from resnet_bench.errors import UsageError
+from resnet_bench.models import Net
+from resnet_bench.study.terminal import columns
+
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture as the network takes it.
+
+    Attributes:
+        name: the file, or which image of the dataset.
+        pixels: uint8 [C, H, W].
+        actual: its class, where that is known.
+    """
+
+    name: str
+    pixels: Images
+    actual: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of an example.
+
+    Attributes:
+        example: the picture.
+        predicted: the class with the highest probability.
+        probability: of that class, 0 to 1, by softmax.
+    """
+
+    example: Example
+    predicted: str
+    probability: float
+
+    @property
+    def correct(self) -> bool | None:
+        """Is it the actual class; None where that is not known."""
+        return None if self.example.actual is None else self.predicted == self.example.actual
+
+
+def of_files(paths: Iterable[Path], inputs: Inputs) -> tuple[list[Example], list[str]]:
+    """The pictures that can be read, and a sentence for each other."""
+    examples, problems = [], []
+    for path in paths:
+        try:
+            if not path.is_file():
+                raise UsageError(f"{path}: no such file")
+            examples.append(Example(str(path), inputs.prepare(read_picture(path))))
+        except UsageError as error:
+            problems.append(str(error))
+    return examples, problems
+
+
+def of_dataset(dataset: Dataset, first: int, inputs: Inputs) -> list[Example]:
+    """The first test images.
+
+    Raises:
+        UsageError: the network takes other images.
+    """
+    if dataset.image_shape != inputs.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (inputs.shape, dataset.image_shape))
+        raise UsageError(f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}")
+    pairs = zip(dataset.test_images[:first], dataset.test_labels[:first], strict=True)
+    return [Example(f"{dataset.name} test {k}", image, dataset.classes[y]) for k, (image, y) in enumerate(pairs)]
+
+
+@torch.inference_mode()
+def predict(
+    model: Net, inputs: Inputs, classes: Sequence[str], examples: Sequence[Example], device: torch.device
+) -> list[Prediction]:
+    """What the network says of each example, in their order."""
+    model = model.to(device).eval()
+    predictions = []
+    for start in range(0, len(examples), BATCH):
+        part = examples[start : start + BATCH]
+        images = torch.stack([torch.from_numpy(example.pixels) for example in part]).to(device)
+        probabilities, labels = F.softmax(model(inputs.normalise(images)), 1).max(1)
+        for example, label, probability in zip(part, labels.tolist(), probabilities.tolist(), strict=True):
+            predictions.append(Prediction(example, classes[label], probability))
+    return predictions
+
+
+def to_table(predictions: Sequence[Prediction]) -> str:
+    """For the terminal; the last line counts, where actual classes are known."""
+    known = [p.correct for p in predictions if p.correct is not None]
+    header = ["image", "predicted", *(["actual", "right"] if known else []), "probability"]
+    rows = []
+    for p in predictions:
+        told = [p.example.actual or "-", {True: "yes", False: "NO", None: "-"}[p.correct]] if known else []
+        rows.append([p.example.name, p.predicted, *told, f"{100 * p.probability:.1f} %"])
+    counted = f"{sum(known)} of {len(known)} right\n" if known else ""
+    return columns(header, rows, len(header) - 1) + counted
+
+
+def to_json(predictions: Sequence[Prediction]) -> str:
+    """A list of objects, in the order of the images."""
+    rows = [
+        {
+            "image": p.example.name,
+            "predicted": p.predicted,
+            "probability": p.probability,
+            "actual": p.example.actual,
+            "correct": p.correct,
+        }
+        for p in predictions
+    ]
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"

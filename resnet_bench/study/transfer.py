@@ -1,0 +1,170 @@
+"""Transfer learning: runs that begin with a trained network, beside runs that do not, and what came of them.
+
+    results/transfer-<data>/        transfer.csv and its report
+        <mode>/                     an ordinary study: its runs, tables, figures and report
+        <mode>-<n>each/             the same with n images of each class
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_bench.architectures import CIFAR, NetworkName
+from resnet_bench.config import USUAL, RunConfig
+from resnet_bench.errors import UsageError
+from resnet_bench.results import RUNS, TRANSFER, RunRow, TransferRow, write_csv
+from resnet_bench.study.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from resnet_bench.data.dataset import Dataset
+    from resnet_bench.models.weights import Weights
+
+SCRATCH, EXTRACTION, FINE_TUNE = MODES = ("scratch", "feature-extraction", "fine-tune")
+MOST_ROW_IMAGES = 1_000  # evaluated for a row of the curves; at the last step all are
+# First learning rates, for SGD with momentum.
+RATES = {SCRATCH: 0.02, EXTRACTION: 0.1, FINE_TUNE: 0.01}
+NUM_STAGES = {CIFAR: 3}  # of the others: 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are trained on the new data.
+
+    Attributes:
+        network: which one.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        lr: first learning rate; None: the mode's.
+        optimizer: sgd, adam or adamw.
+        freeze_until: the last stage that fine-tuning keeps as it is, 0 for the stem alone; None: all is trained.
+    """
+
+    network: NetworkName
+    epochs: int = 30
+    batch_size: int = 32
+    lr: float | None = None
+    optimizer: str = "sgd"
+    freeze_until: int | None = None
+
+    def frozen_parts(self, mode: str) -> int:
+        """Stem and stages that a mode does not train.
+
+        Raises:
+            UsageError: the network has no such stage.
+        """
+        stages = NUM_STAGES.get(self.network.family, 4)
+        if mode == EXTRACTION:
+            return 1 + stages
+        if mode == SCRATCH or self.freeze_until is None:
+            return 0
+        if self.freeze_until > stages:
+            raise UsageError(f"--freeze-until {self.freeze_until}: the network has stages 1 to {stages} (0: the stem)")
+        return 1 + self.freeze_until
+
+    def protocol(self, mode: str) -> str:
+        """Its name, which says all that differs between two recipes."""
+        parts = [mode, f"{self.epochs}epochs"]
+        parts += [f"freeze{self.freeze_until}"] if mode == FINE_TUNE and self.freeze_until is not None else []
+        parts += [f"b{self.batch_size}"] if self.batch_size != Recipe.batch_size else []
+        parts += [self.optimizer] if self.optimizer != Recipe.optimizer else []
+        parts += [f"lr{self.lr:g}"] if self.lr is not None else []
+        return "-".join(parts) + "/1"
+
+    def runs(
+        self, mode: str, dataset: Dataset, augmentation: str, seeds: Sequence[int], weights: Weights | None
+    ) -> list[RunConfig]:
+        """A run for each seed: a cosine schedule, a row for each epoch. `weights` are what all modes but one start from."""
+        images = len(dataset.train_labels)
+        batch = min(self.batch_size, images)
+        row_every = max(1, round(images / batch))
+        usual_lr, decay = USUAL[self.optimizer] or (RATES[mode], 1e-4)
+        return [
+            RunConfig(
+                protocol=self.protocol(mode),
+                dataset=dataset.name,
+                arch=self.network.arch,
+                depth=self.network.depth,
+                shortcut=self.network.shortcut,
+                family=self.network.family,
+                seed=seed,
+                steps=self.epochs * row_every,
+                batch_size=batch,
+                lr=usual_lr if self.lr is None else self.lr,
+                schedule="cosine",
+                optimizer=self.optimizer,
+                weight_decay=decay,
+                augmentation=augmentation,
+                row_every=row_every,
+                row_train_images=MOST_ROW_IMAGES,
+                row_test_images=MOST_ROW_IMAGES,
+                weights="" if mode == SCRATCH or weights is None else weights.digest,
+                frozen_parts=self.frozen_parts(mode),
+            )
+            for seed in sorted(seeds)
+        ]
+
+
+def study_name(mode: str, images_per_class: int | None) -> str:
+    """The folder of a mode's study within the transfer folder."""
+    return mode if images_per_class is None else f"{mode}-{images_per_class}each"
+
+
+def is_transfer_folder(folder: Path) -> bool:
+    """Does it hold studies to be compared, and is no study itself."""
+    return (folder / TRANSFER.file).exists() and not (folder / RUNS.file).exists()
+
+
+def studies_of(folder: Path) -> list[StudyFolder]:
+    """The studies in a transfer folder, in the order of modes and names."""
+    paths = sorted(path for path in folder.iterdir() if (path / "plan.csv").exists() and _mode_of_name(path.name))
+    return [StudyFolder(path) for path in sorted(paths, key=lambda path: MODES.index(_mode_of_name(path.name)))]
+
+
+def _mode_of_name(name: str) -> str:
+    return next((mode for mode in MODES if name.startswith(mode)), "")
+
+
+def compared(folder: Path) -> list[TransferRow]:
+    """The rows of transfer.csv, from the finished runs of the studies in the folder."""
+    return [_row(study, run) for study in studies_of(folder) for run in sorted_runs(study)]
+
+
+def sorted_runs(study: StudyFolder) -> list[RunRow]:
+    """The finished runs of a study, in the order of its tables."""
+    rows = study.results().values()
+    return sorted(rows, key=lambda row: (row.arch, row.shortcut, row.depth, row.protocol, row.seed))
+
+
+def compare(folder: Path) -> None:
+    """Write transfer.csv; the same studies give the same bytes."""
+    write_csv(folder / TRANSFER.file, TRANSFER, compared(folder))
+
+
+def _row(study: StudyFolder, run: RunRow) -> TransferRow:
+    train, validation = run.train_images or 0, run.validation_images or 0
+    return TransferRow(
+        mode=_mode_of_name(study.path.name),
+        images_per_class=(train + validation) / run.num_classes,
+        family=run.family,
+        arch=run.arch,
+        depth=run.depth,
+        shortcut=run.shortcut,
+        protocol=run.protocol,
+        seed=run.seed,
+        study=study.path.name,
+        run_id=run.run_id,
+        dataset=run.dataset,
+        dataset_digest=run.dataset_digest,
+        weights=run.weights,
+        frozen_parts=run.frozen_parts,
+        train_images=train,
+        validation_images=validation,
+        test_images=run.final_test_images,
+        selected_epoch=run.selected_step and run.selected_step * run.batch_size / train,
+        val_top1_err=run.selected_validation_top1_err,
+        test_top1_err=run.selected_test_top1_err,
+        last_test_top1_err=run.final_test_top1_err,
+    )
