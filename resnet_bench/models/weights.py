@@ -1,9 +1,9 @@
 """Weights from elsewhere: read safely from the files that people have, and put into a network of ours.
 
-    our runs           results/<study>/runs/<run_id>, or its checkpoint.pt
-    safetensors        *.safetensors, ours (with provenance) or any other
-    torch              a state dict as torch.save writes it, torchvision's say; nothing in it is executed
-    default            what torchvision publishes for the network
+our runs           results/<study>/runs/<run_id>, or its checkpoint.pt
+safetensors        *.safetensors, ours (with provenance) or any other
+torch              a state dict as torch.save writes it, torchvision's say; nothing in it is executed
+default            what torchvision publishes for the network
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from resnet_bench.results import (
     ThroughputRow,
     read_csv,
 )
+from resnet_bench.study.folder import study_name
 
 # What all runs of a table share; a difference in one of them makes errors incomparable.
 SHARED = {"protocol": "protocols", "dataset": "datasets", "dataset_digest": "data", "precision": "precisions",
@@ -164,7 +165,7 @@ def load(folder: Path) -> StudyFrames:
     curves = read_csv(folder / CURVES.file, CURVES)
     plan = _read_optional(folder, PLAN)
     others = {table.file.removesuffix(".csv"): _read_optional(folder, table) or () for table in OPTIONAL}
-    return from_rows(folder.resolve().name, plan, runs, curves, **others, where=f"{folder}/")
+    return from_rows(study_name(folder), plan, runs, curves, **others, where=f"{folder}/")
 
 
 def _read_optional(folder: Path, table: Table) -> Any:

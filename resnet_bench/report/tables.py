@@ -61,7 +61,7 @@ def selected(frames: StudyFrames) -> dict[str, TextTable]:
                 errors_of = [mean_std(cell[f"selected_{split}_top1_err"]) for split in ("validation", "test")]
                 rows.append([display_name(arm[0], depth, arm[1]), steps, *errors_of])
     notes = [
-        f"Chosen by {range_of(runs['validation_images'])} images kept from training; the test images take no part in it. "
+        f"Chosen by {range_of(runs['validation_images'])} images kept from training; the test images take no part. "
         "The validation error is the lowest of all epochs, so it flatters.",
         f"Made from {RUNS.file} of study {frames.name}.",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from resnet_bench.report.document import Document, Picture, Section
 from resnet_bench.report.tables import TextTable, mean_std, to_latex, to_markdown
 from resnet_bench.report.wording import count
 from resnet_bench.results import TRANSFER, TransferRow, read_csv
+from resnet_bench.study.terminal import columns
 from resnet_bench.study.transfer import EXTRACTION, FINE_TUNE, MODES, SCRATCH, studies_of
 
 STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
@@ -65,6 +67,16 @@ def render_transfer(folder: Path) -> list[Path]:
     for path, text in texts.items():
         write_atomically(folder / path, text.encode())
     return [*paths, *(folder / path for path in texts)]
+
+
+def summarize_transfer(folder: Path) -> str:
+    """The verdict and the table, for the terminal."""
+    frame, name = _frame(read_csv(folder / TRANSFER.file, TRANSFER)), folder.resolve().name
+    table = transfer_table(frame, name)
+    lines = textwrap.wrap(verdict(frame), 100, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join(
+        [f"{name}: {count(len(frame), 'finished run')}.", *lines, "", columns(table.header, table.rows, 3)]
+    )
 
 
 def _frame(rows: Sequence[TransferRow]) -> pd.DataFrame:
@@ -139,8 +151,8 @@ def transfer_table(frame: pd.DataFrame, name: str) -> TextTable:
             ]
         )
     notes = [
-        "Errors in %, mean ± std (n seeds), of the state with the lowest validation error; the test images take no part "
-        "in choosing it. A validation error is the lowest of all epochs, so it flatters.",
+        "Errors in %, mean ± std (n seeds), of the state with the lowest validation error; the test images take no "
+        "part in choosing it. A validation error is the lowest of all epochs, so it flatters.",
         "Intervals: Student's t over seeds; below scratch: points of test error, paired by seed. Seeds draw the new "
         "classifier (from scratch all weights), the batches and their augmentation; the images are the same.",
         _diverged(frame),
@@ -169,7 +181,8 @@ def draw_transfer(frame: pd.DataFrame, name: str) -> Figure:
     """Test error by images a class: every seed's point, the mean, and its 95 % interval, for each mode."""
     caption = (
         "Test error of the state with the lowest validation error. Small: every seed; large, with a bar: mean and 95 % "
-        f"interval over seeds (Student's t). Modes are set apart sideways to be visible. Made from {TRANSFER.file} of {name}."
+        f"interval over seeds (Student's t). Modes are set apart sideways to be visible. "
+        f"Made from {TRANSFER.file} of {name}."
     )
     figure, (axes,) = panels([""], caption, "")
     axes.set_ylabel("test error (%)")
@@ -178,11 +191,21 @@ def draw_transfer(frame: pd.DataFrame, name: str) -> Figure:
     for mode, rows in _groups(frame.dropna(subset=["test_top1_err"])):
         color, marker = STYLES[mode]
         x = rows["images_per_class"] * (1 + DODGE) ** (MODES.index(mode) - 1)
-        axes.scatter(x * (1 + DODGE / 4), rows["test_top1_err"], s=9, marker=marker, color=color, alpha=0.45, linewidth=0)
+        axes.scatter(
+            x * (1 + DODGE / 4), rows["test_top1_err"], s=9, marker=marker, color=color, alpha=0.45, linewidth=0
+        )
         found = Interval.of(rows["test_top1_err"])
         reach = None if math.isnan(found.low) else found.high - found.mean
         axes.errorbar(
-            x.iloc[0], found.mean, yerr=reach, color=color, marker=marker, markersize=6, capsize=3, linewidth=1.4, zorder=3
+            x.iloc[0],
+            found.mean,
+            yerr=reach,
+            color=color,
+            marker=marker,
+            markersize=6,
+            capsize=3,
+            linewidth=1.4,
+            zorder=3,
         )
     levels = sorted(set(frame["images_per_class"]))
     axes.set_xscale("log")

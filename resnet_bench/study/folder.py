@@ -21,6 +21,7 @@ from resnet_bench.results import (
     PLAN,
     RUNS,
     SIGNALS,
+    TRANSFER,
     PlanRow,
     RunRow,
     Table,
@@ -122,6 +123,12 @@ class RunFolder:
         return read_csv(path, table) if path.exists() else []
 
 
+def study_name(folder: Path) -> str:
+    """What a study in that folder is called: by the folder, and the transfer folder that it lies in, if any."""
+    place = folder.resolve()
+    return f"{place.parent.name}/{place.name}" if (place.parent / TRANSFER.file).exists() else place.name
+
+
 @dataclass(frozen=True)
 class StudyFolder:
     """results/<study>/."""
@@ -131,7 +138,7 @@ class StudyFolder:
     @property
     def name(self) -> str:
         """The study's name in every table."""
-        return self.path.name
+        return study_name(self.path)
 
     def lock(self) -> FileLock:
         """Held while the files that belong to no single run are written."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resnet_bench.architectures import NetworkName
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.architectures import NetworkName
 from resnet_bench.models.weights import Weights, called, read_weights
 from resnet_bench.results import RUNS, RunRow
+from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import RunFolder, StudyFolder
 from resnet_bench.training.checkpoint import NEWEST, decode
-from resnet_bench.sealed import Damaged
 
 # Columns of runs.csv that go with the weights.
 PROVENANCE = (
@@ -43,7 +43,9 @@ def _only_run(study: Path) -> Path:
     """The folder of the only finished run of a study."""
     finished = sorted(StudyFolder(study).results(check_files=False))
     if len(finished) != 1:
-        which = f"has {len(finished)} finished runs; name one, as in {study}/runs/{finished[0]}" if finished else "has none"
+        which = (
+            f"has {len(finished)} finished runs; name one, as in {study}/runs/{finished[0]}" if finished else "has none"
+        )
         raise UsageError(f"{study}: a study, which {which}")
     return study / "runs" / finished[0]
 

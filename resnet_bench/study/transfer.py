@@ -1,8 +1,8 @@
 """Transfer learning: runs that begin with a trained network, beside runs that do not, and what came of them.
 
-    results/transfer-<data>/        transfer.csv and its report
-        <mode>/                     an ordinary study: its runs, tables, figures and report
-        <mode>-<n>each/             the same with n images of each class
+results/transfer-<data>/        transfer.csv and its report
+    <mode>/                     an ordinary study: its runs, tables, figures and report
+    <mode>-<n>each/             the same with n images of each class
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from resnet_bench.architectures import CIFAR, NetworkName
 from resnet_bench.config import USUAL, RunConfig
 from resnet_bench.errors import UsageError
-from resnet_bench.results import RUNS, TRANSFER, RunRow, TransferRow, write_csv
+from resnet_bench.results import RUNS, TRANSFER, RunRow, TransferRow, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Recipe:
     def runs(
         self, mode: str, dataset: Dataset, augmentation: str, seeds: Sequence[int], weights: Weights | None
     ) -> list[RunConfig]:
-        """A run for each seed: a cosine schedule, a row for each epoch. `weights` are what all modes but one start from."""
+        """A run for each seed: a cosine schedule, a row for each epoch; from `weights`, if the mode takes any."""
         images = len(dataset.train_labels)
         batch = min(self.batch_size, images)
         row_every = max(1, round(images / batch))
@@ -107,7 +107,7 @@ class Recipe:
         ]
 
 
-def study_name(mode: str, images_per_class: int | None) -> str:
+def folder_name(mode: str, images_per_class: int | None) -> str:
     """The folder of a mode's study within the transfer folder."""
     return mode if images_per_class is None else f"{mode}-{images_per_class}each"
 
@@ -141,6 +141,18 @@ def sorted_runs(study: StudyFolder) -> list[RunRow]:
 def compare(folder: Path) -> None:
     """Write transfer.csv; the same studies give the same bytes."""
     write_csv(folder / TRANSFER.file, TRANSFER, compared(folder))
+
+
+def faults_of(folder: Path) -> list[str]:
+    """What transfer.csv says otherwise than the studies; empty if nothing."""
+    path = folder / TRANSFER.file
+    try:
+        found = read_csv(path, TRANSFER)
+        expected = compared(folder)
+    except UsageError as error:
+        return [str(error)]
+    faults = [f"{path}: run {row.run_id} is not what its study holds" for row in found if row not in expected]
+    return faults + [f"{path}: run {row.run_id} is missing" for row in expected if row not in found]
 
 
 def _row(study: StudyFolder, run: RunRow) -> TransferRow:

@@ -1,0 +1,52 @@
+"""The command `resnet-bench`: parses, calls, prints. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from resnet_bench import __version__
+from resnet_bench.cli import data, machine, networks, studies
+from resnet_bench.cli.arguments import Parser
+from resnet_bench.errors import Failure, UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code: 0 done, 1 failed, 2 bad input, 75 and 130 stopped by a signal."""
+    from resnet_bench.study.stopping import Stopped, StopRequest
+
+    with StopRequest().listening() as stop:
+        try:
+            arguments = make_parser().parse_args(argv)
+            arguments.stop = stop
+            code: int = arguments.command(arguments)
+            sys.stdout.flush()
+            return code
+        except Stopped as stopped:
+            print(f"resnet-bench: {stopped}; the same command goes on", file=sys.stderr)
+            return stopped.exit_code
+        except BrokenPipeError:  # the reader (head, say) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (UsageError, Failure) as error:
+            print(f"resnet-bench: {error}", file=sys.stderr)
+            return error.exit_code
+        except OSError as error:  # what was not foreseen: a disk or a device that went away
+            print(f"resnet-bench: {error}", file=sys.stderr)
+            return Failure.exit_code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the function of the one that is called is its `command`."""
+    parser = Parser(
+        prog="resnet-bench",
+        description="Train matched plain and residual networks; see, measure and trust the degradation phenomenon.",
+        epilog="example: resnet-bench sweep --study demo",
+    )
+    parser.add_argument("--version", action="version", version=f"resnet-bench {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+    for module in (studies, networks, data, machine):
+        module.add_commands(commands)
+    return parser

@@ -1,0 +1,287 @@
+"""The commands about trained networks: finetune, export, predict."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_bench.architectures import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_network
+from resnet_bench.cli.arguments import (
+    ARCH_HELP,
+    DATA_HELP,
+    Commands,
+    Parser,
+    add_command,
+    add_stem,
+    add_where,
+    count,
+    learning_rate,
+    whole_numbers,
+)
+from resnet_bench.cli.shared import family_of, progress_line, render_transfer, train
+from resnet_bench.config import AUGMENTATION_OF, OPTIMIZERS
+from resnet_bench.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from resnet_bench.data.dataset import Dataset
+    from resnet_bench.data.sources import Source
+    from resnet_bench.models.weights import Weights
+
+MODES = ("scratch", "feature-extraction", "fine-tune")  # as in study.transfer
+WEIGHTS_HELP = "a finished run's folder, a file (safetensors, or as torch.save writes it), or default: torchvision's"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them."""
+    for add in (_add_finetune, _add_export, _add_predict):
+        add(commands)
+
+
+def _add_network(parser: Parser) -> None:
+    parser.add_argument("--arch", choices=(*ARCHS, *NAMED), metavar="ARCH", help=f"{ARCH_HELP} (that of the weights)")
+    parser.add_argument("--depth", type=int, help="of plain or residual: 6n+2")
+    parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a; of those called by name b)")
+    add_stem(parser)
+
+
+def _add_finetune(commands: Commands) -> None:
+    meaning = "train a network on new data from the weights of another, and compare with training from scratch"
+    example = "finetune --data ~/photos --arch resnet34 --weights default --mode fine-tune,scratch --seeds 0,1,2"
+    parser = add_command(commands, "finetune", finetune, meaning, example)
+    _add_network(parser)
+    parser.add_argument("--weights", help=WEIGHTS_HELP)
+    meaning = f"one or more of {', '.join(MODES)} (fine-tune)"
+    parser.add_argument("--mode", dest="modes", type=_modes, default=["fine-tune"], help=meaning)
+    meaning = "fine-tune: keep the layers up to this stage as they are; 0: the stem (all are trained)"
+    parser.add_argument("--freeze-until", type=_stage, metavar="STAGE", help=meaning)
+    parser.add_argument("--classes", type=_names, help="only these classes of the data, comma between them (all)")
+    parser.add_argument("--images-per-class", type=count, help="so many, validation included (all)")
+    parser.add_argument("--epochs", type=count, default=30, help="(30)")
+    parser.add_argument("--batch-size", type=count, default=32, help="images per step (32)")
+    parser.add_argument("--seeds", type=whole_numbers("seeds"), default=[0], help="as in 0,1,2 (0)")
+    meaning = "first learning rate (0.02 from scratch, 0.1 for feature-extraction, 0.01 for fine-tune; adam: 0.001)"
+    parser.add_argument("--lr", type=learning_rate, help=meaning)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(sgd, with momentum)")
+    parser.add_argument("--name", help="folder under results/ (transfer- and the name of the data)")
+    parser.set_defaults(jobs=1, cost=False)
+    add_where(parser, "--execution")
+
+
+def _modes(text: str) -> list[str]:
+    names = text.replace(",", " ").split()
+    unknown = [name for name in names if name not in MODES]
+    if unknown or not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{(unknown or [text])[0]!r}: one or more of {', '.join(MODES)}, each once")
+    return sorted(names, key=MODES.index)
+
+
+def _stage(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a stage")
+    return int(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _add_export(commands: Commands) -> None:
+    meaning = "write a trained network's weights as safetensors, or the features of a dataset"
+    parser = add_command(
+        commands, "export", export, meaning, "export results/demo/runs/residual-a-d20-s0-1f0c --out net.safetensors"
+    )
+    parser.add_argument("run", metavar="RUN", help=WEIGHTS_HELP)
+    _add_network(parser)
+    parser.add_argument(
+        "--features", action="store_true", help="what the classifier is given, for each image of --data"
+    )
+    parser.add_argument("--data", help=f"for features: {DATA_HELP} (what the network was trained on)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="(RUN's name, .safetensors or .npz)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+
+
+def _add_predict(commands: Commands) -> None:
+    meaning = "say what pictures show, by a trained network"
+    parser = add_command(commands, "predict", predict, meaning, "predict net.safetensors cat.jpg dog.png --json")
+    parser.add_argument("weights", metavar="RUN_OR_WEIGHTS", help=WEIGHTS_HELP)
+    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="files of pictures, of any size")
+    _add_network(parser)
+    parser.add_argument("--dataset", help=f"instead of files, test images of {DATA_HELP}")
+    parser.add_argument("--first", type=count, default=16, help="how many of them (16)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a picture too: images, predicted, actual; PNG")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+
+
+# ---------------------------------------------------------------------------------------------- which network
+
+
+def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -> NetworkName | None:
+    """The network that the user names; None: that of the weights."""
+    if arguments.arch is None:
+        for name in ("depth", "shortcut"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name} needs --arch")
+        return None
+    if arguments.arch in NAMED:
+        if arguments.depth not in (None, NAMED[arguments.arch].depth):
+            raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
+        network = NAMED[arguments.arch]._replace(family=family_of(arguments.stem, image_shape))
+    elif arguments.depth is None:
+        raise UsageError(f"--arch {arguments.arch} needs --depth, as in --depth 20")
+    else:
+        network = NetworkName(CIFAR, arguments.arch, arguments.depth, "none" if arguments.arch == "plain" else "a")
+    network = network._replace(shortcut=arguments.shortcut or network.shortcut)
+    check_network(network)
+    return network
+
+
+def _weights(place: str, arguments: argparse.Namespace) -> Weights:
+    """The weights to be used as they are, of the network that they say or the user does."""
+    from resnet_bench.study.trained import find_weights
+
+    return find_weights(place, _network(arguments, (3, 224, 224)))
+
+
+def _device(arguments: argparse.Namespace) -> torch.device:
+    from resnet_bench.environment import configure, find_device
+
+    device = find_device(arguments.device)
+    configure(device)
+    return device
+
+
+# ---------------------------------------------------------------------------------------------- finetune
+
+
+def finetune(arguments: argparse.Namespace) -> int:
+    """Train in each mode, and compare."""
+    from resnet_bench.data.select import part_name
+    from resnet_bench.data.sources import find_source
+    from resnet_bench.results import TRANSFER, write_csv
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.sweep import check_writable
+    from resnet_bench.study.trained import find_weights
+    from resnet_bench.study.transfer import SCRATCH, Recipe, folder_name
+
+    if not arguments.data:
+        raise UsageError(
+            "finetune needs --data: a folder of images (train/<class>/*, or <class>/*), or a dataset's name"
+        )
+    if arguments.name is not None and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", arguments.name):
+        raise UsageError(f"--name {arguments.name!r}: letters, digits, dots, dashes and underscores")
+    transferring = [mode for mode in arguments.modes if mode != SCRATCH]
+    if bool(arguments.weights) != bool(transferring):
+        raise UsageError(
+            f"--mode {transferring[0]} needs --weights: {WEIGHTS_HELP}" if transferring
+            else "--weights: training from scratch begins with none; leave them out"
+        )  # fmt: skip
+    source = find_source("cifar10", arguments.data)
+    network = _network(arguments, source.image_shape)
+    weights = find_weights(arguments.weights, network) if arguments.weights else None
+    network = network or (weights.network if weights else None)
+    if network is None:
+        raise UsageError("--arch is needed: the weights do not say of which network they are")
+    recipe = Recipe(
+        network, arguments.epochs, arguments.batch_size, arguments.lr, arguments.optimizer, arguments.freeze_until
+    )
+    for mode in arguments.modes:
+        recipe.frozen_parts(mode)  # before anything is read
+    folder = arguments.results.expanduser() / (arguments.name or f"transfer-{source.name}")
+    augmentation = source.augmentation or AUGMENTATION_OF.get(source.name, "crop-flip")
+    dataset = dataclasses.replace(
+        _part(source.load(progress_line("reading", arguments.quiet)), arguments),
+        name=part_name(source.name, arguments.classes, arguments.images_per_class),
+    )
+    part = dataclasses.replace(source, name=dataset.name, load=lambda _: dataset)
+    check_writable(StudyFolder(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / TRANSFER.file).exists():
+        write_csv(folder / TRANSFER.file, TRANSFER, [])
+    for mode in arguments.modes:
+        name = folder_name(mode, arguments.images_per_class)
+        title = f"{folder.name}/{name} ({arguments.epochs} epochs, {arguments.batch_size} images per step)"
+        given = None if mode == SCRATCH else weights
+        runs = recipe.runs(mode, dataset, augmentation, arguments.seeds, given)
+        train(title, part, folder / name, runs, arguments, given)
+    render_transfer(folder, arguments.quiet)
+    return 0
+
+
+def _part(dataset: Dataset, arguments: argparse.Namespace) -> Dataset:
+    """The images to be learnt from, with validation images."""
+    from resnet_bench.data.select import few_images, only_classes, with_validation
+
+    if arguments.classes:
+        dataset = only_classes(dataset, arguments.classes)
+    if arguments.images_per_class:
+        dataset = few_images(dataset, arguments.images_per_class)
+    return with_validation(dataset)
+
+
+# ---------------------------------------------------------------------------------------------- export, predict
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write weights, or features."""
+    from resnet_bench.study.export import write_features, write_weights
+
+    weights = _weights(arguments.run, arguments)
+    name = Path(arguments.run).name
+    if not arguments.features:
+        if arguments.data:
+            raise UsageError("--data is for --features")
+        out = arguments.out or Path(f"{name}.safetensors")
+        write_weights(weights, out)
+        print(f"{out}: weights of {weights.origin}")
+        return 0
+    model = weights.build()
+    assert weights.inputs is not None
+    source = _source(arguments.data or weights.provenance.get("dataset"))
+    out = arguments.out or Path(f"{name}.npz")
+    dataset = source.load(progress_line("reading", False))
+    images, features = write_features(model, weights.inputs, dataset, out, _device(arguments))
+    print(f"{out}: {features} features of each of {images:,} images of {source.name}")
+    return 0
+
+
+def _source(data: str | None) -> Source:
+    from resnet_bench.data.sources import find_source
+
+    if data is None:
+        raise UsageError("--features needs --data: the weights do not say what they were trained on")
+    return find_source("cifar10", data)
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Print what pictures show; exit code 1 if one could not be read."""
+    from resnet_bench.study import predict as predicting
+
+    if bool(arguments.images) == bool(arguments.dataset):
+        raise UsageError("predict needs pictures: files, or --dataset NAME (and not both)")
+    weights = _weights(arguments.weights, arguments)
+    model = weights.build()
+    assert weights.inputs is not None and weights.classes is not None
+    problems: list[str] = []
+    if arguments.dataset:
+        dataset = _source(arguments.dataset).load(progress_line("reading", True))
+        examples = predicting.of_dataset(dataset, arguments.first, weights.inputs)
+    else:
+        examples, problems = predicting.of_files(arguments.images, weights.inputs)
+    predictions = predicting.predict(model, weights.inputs, weights.classes, examples, _device(arguments))
+    if predictions or arguments.json:
+        print(predicting.to_json(predictions) if arguments.json else predicting.to_table(predictions), end="")
+    if arguments.out and predictions:
+        from resnet_bench.report.prediction_figure import write_predictions
+
+        write_predictions(predictions, arguments.out)
+        print(f"{arguments.out}: a picture of {len(predictions)} predictions", file=sys.stderr)
+    if problems:
+        raise Failure("\n".join([f"{len(problems)} of {len(arguments.images)} could not be read:", *problems]))
+    return 0

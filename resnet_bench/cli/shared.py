@@ -1,0 +1,208 @@
+"""What several commands do: train the runs of a study, render it, say where the work is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_bench.cli.arguments import (
+    STEMS,
+)
+from resnet_bench.config import (
+    RunConfig,
+    Variation,
+    family_for,
+)
+from resnet_bench.errors import Failure, UsageError, is_out_of_memory
+from resnet_bench.execution import Execution, default_precision
+
+if TYPE_CHECKING:
+    from resnet_bench.data.sources import Source
+    from resnet_bench.models.weights import Weights
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.run import Session
+
+
+def train(
+    title: str,
+    source: Source,
+    folder: Path,
+    runs: list[RunConfig],
+    arguments: argparse.Namespace,
+    weights: Weights | None = None,
+) -> None:
+    """Do what is not finished of these runs, in the study's folder, and render it.
+
+    Args:
+        title: what to call it while it is done.
+        source: of the images.
+        folder: of the study.
+        runs: all that are wanted.
+        arguments: those that `arguments.add_where` adds, jobs and cost.
+        weights: that the runs which name them begin with.
+
+    Raises:
+        UsageError, Failure: see study.sweep; some runs failed, or their cost could not be measured.
+    """
+    from resnet_bench.environment import configure, find_device
+    from resnet_bench.machine import available_cores
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.plan import DataShape, Plan
+    from resnet_bench.study.run import Session
+    from resnet_bench.study.sweep import check_writable, prepare
+    from resnet_bench.study.sweep import sweep as run_all
+
+    device = find_device(arguments.device)
+    if arguments.jobs > available_cores():
+        raise UsageError(f"--jobs {arguments.jobs}: this machine has {available_cores()} cores, one a job at most")
+    place = StudyFolder(folder)
+    execution = _execution(place, arguments, device.type)
+    configure(device, available_cores() // arguments.jobs, execution.precision)
+    check_writable(place)
+    say = sayer(arguments.quiet)
+    say(f"study {title}")
+    say(f"data {source.name}: {source.where} ({source.reason})")
+    dataset = source.load(progress_line("reading", arguments.quiet))
+    try:
+        session = Session.open(
+            place,
+            dataset,
+            device,
+            execution=execution,
+            checkpoint_seconds=arguments.checkpoint_seconds,
+            stop=arguments.stop,
+            jobs=arguments.jobs,
+            weights=weights,
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise Failure(
+                f"{source.name} does not fit into the memory of {device}; free some, or use DEVICE=cpu"
+            ) from None
+        raise
+    say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {execution.precision}")
+    shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
+    plan = Plan(runs, place.results(), shape)
+    say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    session = prepare(session, plan, arguments.mode, say)
+    outcome = run_all(session, plan, quiet=arguments.quiet)
+    problem: Failure | None = None
+    try:
+        if arguments.cost:
+            _measure_cost(session, arguments)
+    except Failure as failure:  # what was trained is rendered all the same
+        problem = failure
+    render_study(folder, arguments.quiet)
+    if problem:
+        raise problem
+    if outcome.failed:
+        raise Failure("\n".join([f"{len(outcome.failed)} runs failed; the others are kept:", *outcome.failed]))
+
+
+def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: str) -> Execution:
+    """What was settled for the study, or asked for; the mode is chosen later. UsageError if these differ."""
+    settled = study.read_execution()
+    precision = arguments.precision
+    if precision == "auto":
+        precision = settled.precision if settled else default_precision(device_type)
+    asked = Execution(settled.mode if settled else "eager", precision)
+    if arguments.mode != "auto":
+        Execution(arguments.mode, precision).check(device_type)
+    asked.check(device_type)
+    if settled and (precision != settled.precision or arguments.mode not in ("auto", settled.mode)):
+        raise UsageError(
+            f"{study.path}: this study is made in mode {settled.mode} and {settled.precision}; a study never mixes "
+            "them: leave out --mode and --precision, or use another RESULTS="
+        )
+    return settled or asked
+
+
+def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:
+    from resnet_bench.study.cost import ROUNDS, Bench, Rules, measure_throughput
+    from resnet_bench.study.counts import write_complexity
+
+    dataset, say = session.dataset, sayer(arguments.quiet)
+    counted = write_complexity(session.study, dataset.image_shape, len(dataset.classes))
+    say(f"{counted} networks counted into {session.study.path / 'complexity.csv'}")
+    if session.jobs > 1:
+        say("throughput is not measured with --jobs: the threads are shared out; call resnet-bench throughput later")
+        return
+    images = dataset.image_shape, len(dataset.classes)
+    bench = Bench.of(*images, session.data.device, session.execution, rules=Rules.of(session.study))
+    measure_throughput(session.study, bench, ROUNDS, say)
+
+
+def variation(arguments: argparse.Namespace) -> Variation:
+    """What the user wants done otherwise."""
+    return Variation(arguments.optimizer, arguments.schedule, arguments.lr, arguments.zero_init_residual)
+
+
+def family_of(stem: str, image_shape: tuple[int, int, int]) -> str:
+    """The family of ImageNet-style networks with that stem, or with the one that fits the images."""
+    return STEMS[stem] if stem in STEMS else family_for(min(image_shape[1:]))
+
+
+def sayer(quiet: bool) -> Callable[[str], None]:
+    """Prints a line at once, or nothing."""
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    return say
+
+
+def progress_line(what: str, quiet: bool) -> Callable[[int, int], None] | None:
+    """A line that counts on a terminal, a line per quarter elsewhere."""
+    if quiet:
+        return None
+    shown = 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        percent = 100 * done // total
+        step = percent if sys.stdout.isatty() else percent // 25
+        if step != shown:
+            shown = step
+            end = "\n" if done >= total or not sys.stdout.isatty() else "\r"
+            print(f"{what} {percent} % of {total:,}", end=end, flush=True)
+
+    return show
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError, which names the studies beside it, unless the folder is there."""
+    if not folder.is_dir():
+        there = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
+        known = f"studies there: {', '.join(there)}" if there else "run a study first (make demo)"
+        raise UsageError(f"{folder}: no such folder; {known}")
+
+
+def render_transfer(folder: Path, quiet: bool) -> None:
+    """Compare the studies of a transfer folder, draw that, and print the verdict."""
+    from resnet_bench.report.transfer import render_transfer as draw
+    from resnet_bench.report.transfer import summarize_transfer
+    from resnet_bench.study.transfer import compare
+
+    compare(folder)
+    paths = draw(folder)
+    if not quiet:
+        print(f"\n{summarize_transfer(folder)}\n")
+        print(f"{len(paths)} files written; open {folder / 'report.html'}")
+
+
+def render_study(folder: Path, quiet: bool) -> None:
+    """Draw a study, and print its summary."""
+    from resnet_bench.report import render, summarize
+    from resnet_bench.study.folder import StudyFolder, write_sums
+
+    study = StudyFolder(folder)
+    with study.lock():
+        paths = render(folder)
+        write_sums(study)
+    if not quiet:
+        print(f"\n{summarize(folder)}\n")
+        print(f"{len(paths)} files written; open {folder / 'report.html'}")

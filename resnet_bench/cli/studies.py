@@ -1,0 +1,278 @@
+"""The commands about studies: sweep, run, status, verify, report, surgery."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_bench.architectures import (
+    ARCHS,
+    CIFAR,
+    NAMED,
+    SHORTCUTS,
+    NetworkName,
+    check_depth,
+    check_network,
+)
+from resnet_bench.cli.arguments import (
+    ARCH_HELP,
+    Commands,
+    add_command,
+    add_stem,
+    add_variation,
+    add_where,
+    count,
+    whole_numbers,
+)
+from resnet_bench.cli.shared import (
+    check_folder,
+    family_of,
+    progress_line,
+    render_study,
+    render_transfer,
+    sayer,
+    train,
+    variation,
+)
+from resnet_bench.config import (
+    STUDIES,
+    RunConfig,
+    Study,
+    find_study,
+)
+from resnet_bench.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    from resnet_bench.data.sources import Source
+    from resnet_bench.study.folder import StudyFolder
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them."""
+    for add in (_add_sweep, _add_run, _add_status, _add_verify, _add_report, _add_surgery):
+        add(commands)
+
+
+def _add_sweep(commands: Commands) -> None:
+    names = "; ".join(f"{study.name}: {study.meaning}" for study in STUDIES.values())
+    example = "sweep --study demo --depths 8,20 --seeds 0"
+    parser = add_command(commands, "sweep", sweep, "run what is not finished of a study, and render it", example)
+    parser.add_argument("--study", required=True, help=f"auto, or one of {names}")
+    parser.add_argument("--depths", type=whole_numbers("depths"), help="only these, as in 20,56")
+    parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
+    meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
+    parser.add_argument("--jobs", type=count, default=1, help=meaning)
+    add_variation(parser)
+    meaning = "afterwards count and time the study's networks (complexity.csv, throughput.csv)"
+    parser.add_argument("--cost", action="store_true", help=meaning)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    add_where(parser)
+
+
+def _add_run(commands: Commands) -> None:
+    example = "run --study demo --arch plain --depth 56 --seed 0"
+    parser = add_command(commands, "run", run, "train one network by the rules of a study, into its folder", example)
+    parser.add_argument("--study", required=True, help=f"one of {', '.join(STUDIES)}")
+    parser.add_argument("--arch", required=True, choices=(*ARCHS, *NAMED), metavar="ARCH", help=ARCH_HELP)
+    parser.add_argument("--depth", type=int, help="of plain or residual: 6n+2")
+    parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a; of those called by name b)")
+    add_stem(parser)
+    parser.add_argument("--seed", type=int, default=0, help="(0)")
+    add_variation(parser)
+    parser.set_defaults(jobs=1, cost=False)
+    add_where(parser)
+
+
+def _add_status(commands: Commands) -> None:
+    parser = add_command(commands, "status", status, "a table of a study's runs", "status results/demo")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+
+
+def _add_verify(commands: Commands) -> None:
+    meaning = "check every file of a study against its digests and the schema"
+    parser = add_command(commands, "verify", verify, meaning, "verify results/demo")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+
+
+def _add_report(commands: Commands) -> None:
+    meaning = "draw a study's figures and tables again from its CSV files"
+    parser = add_command(commands, "report", report, meaning, "report results/demo")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_surgery(commands: Commands) -> None:
+    meaning = "deepen trained plain nets by identity layers, and take blocks out of deep ones"
+    parser = add_command(commands, "surgery", surgery, meaning, "surgery results/demo --shallow 20 --deep 56")
+    parser.add_argument("folder", type=Path, help="the study's folder, with its trained nets")
+    parser.add_argument("--shallow", type=int, default=20, help="depth of the plain nets to be deepened (20)")
+    parser.add_argument("--deep", type=int, default=56, help="depth that they become, and of the lesions (56)")
+    parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
+    parser.add_argument("--data", help="where the study's data are, if not where they are looked for")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Plan, train, collect, render."""
+    study = _find_study(arguments.study, arguments.device)
+    source, folder = _choose(study, arguments)
+    planned = _runs(study, source, arguments.depths, arguments.seeds)
+    runs = [variation(arguments).apply(run) for run in planned]
+    if arguments.dry_run:
+        return _print_plan(study, source, folder, runs, arguments)
+    train(f"{study.name} ({study.meaning})", source, folder, runs, arguments)
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train one network of a study."""
+    import dataclasses
+
+    if arguments.arch in NAMED and arguments.depth not in (None, NAMED[arguments.arch].depth):
+        raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
+    if arguments.arch not in NAMED and (arguments.depth is None or arguments.stem != "auto"):
+        raise UsageError(f"--arch {arguments.arch} needs --depth, as in --depth 20, and no --stem")
+    study = find_study(arguments.study)
+    source, folder = _choose(study, arguments)
+    # Rules may depend on the depth of the paper's own networks.
+    depths = None if arguments.arch in NAMED else [arguments.depth]
+    like = _runs(study, source, depths, [arguments.seed])[0]
+    chosen = dataclasses.replace(like, **_network(arguments, source.image_shape)._asdict())
+    runs = [variation(arguments).apply(chosen)]
+    train(f"{study.name} ({study.meaning})", source, folder, runs, arguments)
+    return 0
+
+
+def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -> NetworkName:
+    """The network that `run` is to train."""
+    if arguments.arch in NAMED:
+        name = NAMED[arguments.arch]._replace(family=family_of(arguments.stem, image_shape))
+    else:
+        name = NetworkName(CIFAR, arguments.arch, arguments.depth, "none" if arguments.arch == "plain" else "a")
+    name = name._replace(shortcut=arguments.shortcut or name.shortcut)
+    check_network(name)
+    return name
+
+
+def _find_study(name: str, device: str) -> Study:
+    if name != "auto":
+        return find_study(name)
+    from resnet_bench.environment import find_device
+
+    return find_study("cifar10-paper" if find_device(device).type == "cuda" else "cifar10-short")
+
+
+def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[int] | None) -> list[RunConfig]:
+    side = min(source.image_shape[1:])
+    return study.runs(source.name, depths, seeds, augmentation=source.augmentation, image_side=side)
+
+
+def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
+    from resnet_bench.data.sources import find_source
+
+    source = find_source(study.dataset, arguments.data)
+    if source.name.startswith("synthetic") and study.name == "demo":
+        raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
+    name = study.folder_name(source.name) + variation(arguments).label
+    return source, arguments.results.expanduser() / name
+
+
+def _print_plan(
+    study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
+) -> int:
+    from resnet_bench.architectures import display_name
+    from resnet_bench.machine import available_cores, cpu_model, has_gpu_driver
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
+
+    plan = Plan(runs, StudyFolder(folder).results(check_files=False), DataShape.of(source.image_shape))
+    lines = [
+        f"{'done' if config.run_id in plan.done else 'to do':6} "
+        f"{display_name(config.arch, config.depth, config.shortcut)} seed {config.seed}  {config.run_id}"
+        for config in plan.runs
+    ]
+    print("\n".join(lines))
+    kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
+    rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
+    basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
+    seconds = plan.seconds(rate or typical_rate(kind, available_cores()))
+    print(f"{study.name} on {source.name} ({source.where}) -> {folder}")
+    print(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Print the runs of a study."""
+    from resnet_bench.study.status import status_table
+
+    check_folder(arguments.folder)
+    print("\n".join(status_table(study) for study in _studies(arguments.folder)), end="")
+    return 0
+
+
+def _studies(folder: Path) -> list[StudyFolder]:
+    """The study in a folder, or all of a transfer folder."""
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.transfer import is_transfer_folder, studies_of
+
+    return studies_of(folder) if is_transfer_folder(folder) else [StudyFolder(folder)]
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check every file of a study; exit 1 if there is a fault."""
+    from resnet_bench.study.transfer import faults_of, is_transfer_folder
+    from resnet_bench.study.verify import verify as find_faults
+
+    check_folder(arguments.folder)
+    studies = _studies(arguments.folder)
+    faults = [fault for study in studies for fault in find_faults(study)]
+    if is_transfer_folder(arguments.folder):
+        faults += faults_of(arguments.folder)
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise Failure(f"{arguments.folder}: {len(faults)} faults; nothing was changed")
+    for study in studies:
+        planned, finished = len(study.read_plan()), len(study.results())
+        print(f"{study.path}: every file is what was written; {finished} of {planned} planned runs are finished")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Render a study, or all of a transfer folder and what they say together."""
+    from resnet_bench.study.transfer import is_transfer_folder
+
+    check_folder(arguments.folder)
+    for study in _studies(arguments.folder):
+        render_study(study.path, arguments.quiet)
+    if is_transfer_folder(arguments.folder):
+        render_transfer(arguments.folder, arguments.quiet)
+    return 0
+
+
+def surgery(arguments: argparse.Namespace) -> int:
+    """Operate on the trained nets of a study, and render it."""
+    from resnet_bench.data.sources import find_source
+    from resnet_bench.environment import configure, find_device
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.surgery import Theatre, operate
+    from resnet_bench.training.engine import DeviceData
+
+    check_folder(arguments.folder)
+    for depth in (arguments.shallow, arguments.deep):
+        check_depth(depth)
+    if arguments.shallow >= arguments.deep:
+        raise UsageError(f"--shallow {arguments.shallow} is not below --deep {arguments.deep}")
+    study, device = StudyFolder(arguments.folder), find_device(arguments.device)
+    trained = next(iter(study.results(check_files=False).values()), None)
+    if trained is None:
+        raise UsageError(f"{arguments.folder}: no run has finished; there is nothing to operate on")
+    configure(device, precision=trained.precision)
+    source = find_source(trained.dataset, arguments.data)
+    dataset = source.load(progress_line("reading", arguments.quiet))
+    theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
+    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, sayer(arguments.quiet))
+    render_study(arguments.folder, arguments.quiet)
+    return 0
