@@ -30,6 +30,8 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
 # Learning rate and weight decay; those of adamw are torch's defaults. None: the study's own.
 USUAL = {"sgd": None, "adam": (1e-3, 1e-4), "adamw": (1e-3, 1e-2)}
+# How a network is trained on new data: from scratch, or from another's weights, the classifier alone or all of it.
+SCRATCH, EXTRACTION, FINE_TUNE = TRANSFER_MODES = ("scratch", "feature-extraction", "fine-tune")
 LARGE_SIDE = 128  # pixels: from here on ImageNet-style networks have the 7x7 stem
 # A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
 AUGMENTATION_OF = {"mnist": "crop", "kmnist": "crop", "svhn": "crop", "digits": "none"}

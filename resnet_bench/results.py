@@ -405,6 +405,12 @@ TABLES = (
 )  # fmt: skip
 
 
+def study_name(folder: Path) -> str:
+    """What a study in that folder is called: by the folder, and the transfer folder that it lies in, if any."""
+    place = folder.resolve()
+    return f"{place.parent.name}/{place.name}" if (place.parent / TRANSFER.file).exists() else place.name
+
+
 # ---------------------------------------------------------------------------------------------- writing
 
 

@@ -23,17 +23,14 @@ from resnet_bench.cli.arguments import (
     whole_numbers,
 )
 from resnet_bench.cli.shared import family_of, progress_line, render_transfer, train
-from resnet_bench.config import AUGMENTATION_OF, OPTIMIZERS
+from resnet_bench.config import AUGMENTATION_OF, OPTIMIZERS, SCRATCH, TRANSFER_MODES
 from resnet_bench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from resnet_bench.data.dataset import Dataset
     from resnet_bench.data.sources import Source
     from resnet_bench.models.weights import Weights
 
-MODES = ("scratch", "feature-extraction", "fine-tune")  # as in study.transfer
 WEIGHTS_HELP = "a finished run's folder, a file (safetensors, or as torch.save writes it), or default: torchvision's"
 
 
@@ -56,7 +53,7 @@ def _add_finetune(commands: Commands) -> None:
     parser = add_command(commands, "finetune", finetune, meaning, example)
     _add_network(parser)
     parser.add_argument("--weights", help=WEIGHTS_HELP)
-    meaning = f"one or more of {', '.join(MODES)} (fine-tune)"
+    meaning = f"one or more of {', '.join(TRANSFER_MODES)} (fine-tune)"
     parser.add_argument("--mode", dest="modes", type=_modes, default=["fine-tune"], help=meaning)
     meaning = "fine-tune: keep the layers up to this stage as they are; 0: the stem (all are trained)"
     parser.add_argument("--freeze-until", type=_stage, metavar="STAGE", help=meaning)
@@ -75,10 +72,11 @@ def _add_finetune(commands: Commands) -> None:
 
 def _modes(text: str) -> list[str]:
     names = text.replace(",", " ").split()
-    unknown = [name for name in names if name not in MODES]
+    unknown = [name for name in names if name not in TRANSFER_MODES]
     if unknown or not names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{(unknown or [text])[0]!r}: one or more of {', '.join(MODES)}, each once")
-    return sorted(names, key=MODES.index)
+        known = ", ".join(TRANSFER_MODES)
+        raise argparse.ArgumentTypeError(f"{(unknown or [text])[0]!r}: one or more of {known}, each once")
+    return sorted(names, key=TRANSFER_MODES.index)
 
 
 def _stage(text: str) -> int:
@@ -149,14 +147,6 @@ def _weights(place: str, arguments: argparse.Namespace) -> Weights:
     return find_weights(place, _network(arguments, (3, 224, 224)))
 
 
-def _device(arguments: argparse.Namespace) -> torch.device:
-    from resnet_bench.environment import configure, find_device
-
-    device = find_device(arguments.device)
-    configure(device)
-    return device
-
-
 # ---------------------------------------------------------------------------------------------- finetune
 
 
@@ -168,7 +158,7 @@ def finetune(arguments: argparse.Namespace) -> int:
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.sweep import check_writable
     from resnet_bench.study.trained import find_weights
-    from resnet_bench.study.transfer import SCRATCH, Recipe, folder_name
+    from resnet_bench.study.transfer import Recipe, folder_name
 
     if not arguments.data:
         raise UsageError(
@@ -230,6 +220,7 @@ def _part(dataset: Dataset, arguments: argparse.Namespace) -> Dataset:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write weights, or features."""
+    from resnet_bench.environment import configure, find_device
     from resnet_bench.study.export import write_features, write_weights
 
     weights = _weights(arguments.run, arguments)
@@ -246,7 +237,9 @@ def export(arguments: argparse.Namespace) -> int:
     source = _source(arguments.data or weights.provenance.get("dataset"))
     out = arguments.out or Path(f"{name}.npz")
     dataset = source.load(progress_line("reading", False))
-    images, features = write_features(model, weights.inputs, dataset, out, _device(arguments))
+    device = find_device(arguments.device)
+    configure(device)
+    images, features = write_features(model, weights.inputs, dataset, out, device)
     print(f"{out}: {features} features of each of {images:,} images of {source.name}")
     return 0
 
@@ -261,6 +254,7 @@ def _source(data: str | None) -> Source:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print what pictures show; exit code 1 if one could not be read."""
+    from resnet_bench.environment import configure, find_device
     from resnet_bench.study import predict as predicting
 
     if bool(arguments.images) == bool(arguments.dataset):
@@ -274,13 +268,16 @@ def predict(arguments: argparse.Namespace) -> int:
         examples = predicting.of_dataset(dataset, arguments.first, weights.inputs)
     else:
         examples, problems = predicting.of_files(arguments.images, weights.inputs)
-    predictions = predicting.predict(model, weights.inputs, weights.classes, examples, _device(arguments))
+    device = find_device(arguments.device)
+    configure(device)
+    predictions = predicting.predict(model, weights.inputs, weights.classes, examples, device)
     if predictions or arguments.json:
         print(predicting.to_json(predictions) if arguments.json else predicting.to_table(predictions), end="")
     if arguments.out and predictions:
-        from resnet_bench.report.prediction_figure import write_predictions
+        from resnet_bench.report.prediction_figure import Tile, write_predictions
 
-        write_predictions(predictions, arguments.out)
+        tiles = [Tile(p.example.pixels, p.predicted, p.probability, p.example.actual) for p in predictions]
+        write_predictions(tiles, arguments.out)
         print(f"{arguments.out}: a picture of {len(predictions)} predictions", file=sys.stderr)
     if problems:
         raise Failure("\n".join([f"{len(problems)} of {len(arguments.images)} could not be read:", *problems]))

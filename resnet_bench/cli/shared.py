@@ -185,12 +185,14 @@ def render_transfer(folder: Path, quiet: bool) -> None:
     """Compare the studies of a transfer folder, draw that, and print the verdict."""
     from resnet_bench.report.transfer import render_transfer as draw
     from resnet_bench.report.transfer import summarize_transfer
+    from resnet_bench.study.terminal import columns
     from resnet_bench.study.transfer import compare
 
     compare(folder)
     paths = draw(folder)
     if not quiet:
-        print(f"\n{summarize_transfer(folder)}\n")
+        said, table = summarize_transfer(folder)
+        print(f"\n{said}\n\n{columns(table.header, table.rows, texts=3)}")
         print(f"{len(paths)} files written; open {folder / 'report.html'}")
 
 

@@ -36,8 +36,8 @@ from resnet_bench.results import (
     Table,
     ThroughputRow,
     read_csv,
+    study_name,
 )
-from resnet_bench.study.folder import study_name
 
 # What all runs of a table share; a difference in one of them makes errors incomparable.
 SHARED = {"protocol": "protocols", "dataset": "datasets", "dataset_digest": "data", "precision": "precisions",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,58 +15,76 @@ from matplotlib.patches import Rectangle
 from resnet_bench.errors import UsageError
 from resnet_bench.report.canvas import CHARACTER, styled
 
-if TYPE_CHECKING:
-    from resnet_bench.study.predict import Prediction
-
 COLUMNS, MOST = 8, 400  # tiles in a row, and in a picture
 TILE, GAP, TEXT, MARGIN = 1.1, 0.12, 0.36, 0.12  # inches
 SIZE = 7.5  # points
 RIGHT, WRONG, UNKNOWN = ("#28609A", 1.2, "-"), ("#D4581A", 3.0, "--"), ("#777777", 0.8, "-")
 
 
+@dataclass(frozen=True)
+class Tile:
+    """An image and what is said of it.
+
+    Attributes:
+        pixels: uint8 [C, H, W].
+        predicted: class.
+        probability: of that, 0 to 1.
+        actual: class, where it is known.
+    """
+
+    pixels: Any
+    predicted: str
+    probability: float
+    actual: str | None
+
+    @property
+    def correct(self) -> bool | None:
+        """None where the actual class is not known."""
+        return None if self.actual is None else self.predicted == self.actual
+
+
 @styled
-def draw_predictions(predictions: Sequence[Prediction]) -> Figure:
+def draw_predictions(tiles: Sequence[Tile]) -> Figure:
     """A tile for each; a wrong one is told by its mark, its dashed thick frame and its colour."""
-    columns = min(COLUMNS, len(predictions))
-    rows = math.ceil(len(predictions) / columns)
+    columns = min(COLUMNS, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
     width = 2 * MARGIN + columns * (TILE + GAP) - GAP
     height = 2 * MARGIN + rows * (TILE + TEXT)
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    for number, prediction in enumerate(predictions):
+    for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         left, top = MARGIN + column * (TILE + GAP), MARGIN + row * (TILE + TEXT)
         box = (left / width, 1 - (top + TILE) / height, TILE / width, TILE / height)
         axes = figure.add_axes(box)
-        axes.imshow(_pixels(prediction), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.imshow(_pixels(tile.pixels), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_axis_off()
-        color, line, style = {True: RIGHT, False: WRONG, None: UNKNOWN}[prediction.correct]
+        color, line, style = {True: RIGHT, False: WRONG, None: UNKNOWN}[tile.correct]
         axes.add_patch(
             Rectangle(
                 (0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=color, linewidth=line, linestyle=style,
                 clip_on=False,
             )
         )  # fmt: skip
-        mark = {True: "✓ ", False: "✗ ", None: ""}[prediction.correct]
-        said = f"{mark}{prediction.predicted}", f" {100 * prediction.probability:.0f} %"
+        mark = {True: "✓ ", False: "✗ ", None: ""}[tile.correct]
+        said = f"{mark}{tile.predicted}", f" {100 * tile.probability:.0f} %"
         figure.text(left / width, 1 - (top + TILE + 0.06) / height, _fit(*said), size=SIZE, va="top", color=color)
-        if prediction.correct is False:
-            actual = _fit(f"is {prediction.example.actual}", "")
+        if tile.correct is False:
+            actual = _fit(f"is {tile.actual}", "")
             figure.text(left / width, 1 - (top + TILE + 0.19) / height, actual, size=SIZE, va="top", color="#333333")
     return figure
 
 
-def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
+def write_predictions(tiles: Sequence[Tile], path: Path) -> None:
     """Write the picture as PNG, of the first 400. UsageError if it cannot be written."""
-    figure = draw_predictions(predictions[:MOST])
+    figure = draw_predictions(tiles[:MOST])
     try:
         figure.savefig(path, format="png", dpi=150)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from None
 
 
-def _pixels(prediction: Prediction) -> Any:
-    image = prediction.example.pixels
+def _pixels(image: Any) -> Any:
     return image[0] if image.shape[0] == 1 else image[:3].transpose(1, 2, 0)
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from resnet_bench.analysis.statistics import Interval
 from resnet_bench.architectures import display_name
+from resnet_bench.config import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES
 from resnet_bench.files import write_atomically
 from resnet_bench.report import canvas, html, page
 from resnet_bench.report.canvas import legend_above, panels, styled
@@ -21,8 +22,6 @@ from resnet_bench.report.document import Document, Picture, Section
 from resnet_bench.report.tables import TextTable, mean_std, to_latex, to_markdown
 from resnet_bench.report.wording import count
 from resnet_bench.results import TRANSFER, TransferRow, read_csv
-from resnet_bench.study.terminal import columns
-from resnet_bench.study.transfer import EXTRACTION, FINE_TUNE, MODES, SCRATCH, studies_of
 
 STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
 SETUP = ["images_per_class", "family", "arch", "depth", "shortcut"]  # what is compared with one another
@@ -47,7 +46,7 @@ def render_transfer(folder: Path) -> list[Path]:
     document = Document(
         name=name,
         verdict=verdict(frame),
-        facts=_facts(frame, folder),
+        facts=_facts(frame),
         sections=[
             Section(
                 "Errors",
@@ -69,14 +68,11 @@ def render_transfer(folder: Path) -> list[Path]:
     return [*paths, *(folder / path for path in texts)]
 
 
-def summarize_transfer(folder: Path) -> str:
-    """The verdict and the table, for the terminal."""
+def summarize_transfer(folder: Path) -> tuple[str, TextTable]:
+    """The verdict as lines for the terminal, and the table."""
     frame, name = _frame(read_csv(folder / TRANSFER.file, TRANSFER)), folder.resolve().name
-    table = transfer_table(frame, name)
     lines = textwrap.wrap(verdict(frame), 100, subsequent_indent="  ", break_on_hyphens=False)
-    return "\n".join(
-        [f"{name}: {count(len(frame), 'finished run')}.", *lines, "", columns(table.header, table.rows, 3)]
-    )
+    return "\n".join([f"{name}: {count(len(frame), 'finished run')}.", *lines]), transfer_table(frame, name)
 
 
 def _frame(rows: Sequence[TransferRow]) -> pd.DataFrame:
@@ -90,7 +86,7 @@ def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """(mode, its rows) for every setup, protocol by protocol."""
     keys = [*SETUP, "mode", "protocol"]
     groups = [(str(key[len(SETUP)]), rows) for key, rows in frame.groupby(keys, sort=True)]
-    return sorted(groups, key=lambda group: (*group[1][SETUP].iloc[0], MODES.index(group[0])))
+    return sorted(groups, key=lambda group: (*group[1][SETUP].iloc[0], TRANSFER_MODES.index(group[0])))
 
 
 def gain(frame: pd.DataFrame, rows: pd.DataFrame) -> Interval | None:
@@ -187,10 +183,10 @@ def draw_transfer(frame: pd.DataFrame, name: str) -> Figure:
     figure, (axes,) = panels([""], caption, "")
     axes.set_ylabel("test error (%)")
     axes.set_xlabel("images a class")
-    present = [mode for mode in MODES if mode in set(frame["mode"])]
+    present = [mode for mode in TRANSFER_MODES if mode in set(frame["mode"])]
     for mode, rows in _groups(frame.dropna(subset=["test_top1_err"])):
         color, marker = STYLES[mode]
-        x = rows["images_per_class"] * (1 + DODGE) ** (MODES.index(mode) - 1)
+        x = rows["images_per_class"] * (1 + DODGE) ** (TRANSFER_MODES.index(mode) - 1)
         axes.scatter(
             x * (1 + DODGE / 4), rows["test_top1_err"], s=9, marker=marker, color=color, alpha=0.45, linewidth=0
         )
@@ -220,11 +216,11 @@ def draw_transfer(frame: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-def _facts(frame: pd.DataFrame, folder: Path) -> list[str]:
+def _facts(frame: pd.DataFrame) -> list[str]:
     if frame.empty:
         return ["No run has finished."]
     return [
-        f"{count(len(frame), 'run')} of {', '.join(study.path.name for study in studies_of(folder))}: each is a study "
+        f"{count(len(frame), 'run')} of {', '.join(dict.fromkeys(frame['study']))}: each is a study "
         "with a report of its own in its folder.",
         f"Data {', '.join(sorted(set(frame['dataset'])))}: trained on {_span(frame['train_images'])} images, state "
         f"selected by {_span(frame['validation_images'])}, tested on {_span(frame['test_images'])}.",

@@ -21,12 +21,12 @@ from resnet_bench.results import (
     PLAN,
     RUNS,
     SIGNALS,
-    TRANSFER,
     PlanRow,
     RunRow,
     Table,
     parse_row,
     read_csv,
+    study_name,
     write_csv,
 )
 
@@ -121,12 +121,6 @@ class RunFolder:
         """Its rows so far, checked; none if it has not written any."""
         path = self.table(table)
         return read_csv(path, table) if path.exists() else []
-
-
-def study_name(folder: Path) -> str:
-    """What a study in that folder is called: by the folder, and the transfer folder that it lies in, if any."""
-    place = folder.resolve()
-    return f"{place.parent.name}/{place.name}" if (place.parent / TRANSFER.file).exists() else place.name
 
 
 @dataclass(frozen=True)

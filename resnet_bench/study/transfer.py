@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_bench.architectures import CIFAR, NetworkName
-from resnet_bench.config import USUAL, RunConfig
+from resnet_bench.config import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES, USUAL, RunConfig
 from resnet_bench.errors import UsageError
 from resnet_bench.results import RUNS, TRANSFER, RunRow, TransferRow, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from resnet_bench.data.dataset import Dataset
     from resnet_bench.models.weights import Weights
 
-SCRATCH, EXTRACTION, FINE_TUNE = MODES = ("scratch", "feature-extraction", "fine-tune")
 MOST_ROW_IMAGES = 1_000  # evaluated for a row of the curves; at the last step all are
 # First learning rates, for SGD with momentum.
 RATES = {SCRATCH: 0.02, EXTRACTION: 0.1, FINE_TUNE: 0.01}
@@ -120,11 +119,13 @@ def is_transfer_folder(folder: Path) -> bool:
 def studies_of(folder: Path) -> list[StudyFolder]:
     """The studies in a transfer folder, in the order of modes and names."""
     paths = sorted(path for path in folder.iterdir() if (path / "plan.csv").exists() and _mode_of_name(path.name))
-    return [StudyFolder(path) for path in sorted(paths, key=lambda path: MODES.index(_mode_of_name(path.name)))]
+    return [
+        StudyFolder(path) for path in sorted(paths, key=lambda path: TRANSFER_MODES.index(_mode_of_name(path.name)))
+    ]
 
 
 def _mode_of_name(name: str) -> str:
-    return next((mode for mode in MODES if name.startswith(mode)), "")
+    return next((mode for mode in TRANSFER_MODES if name.startswith(mode)), "")
 
 
 def compared(folder: Path) -> list[TransferRow]:
