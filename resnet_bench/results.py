@@ -105,6 +105,7 @@ class RunRow:
         "steps at the lower first rate (config.json: rule, window); empty: no such phase", "steps"
     )
     weights: str = column("SHA-256 of what all layers but the classifier began with; empty: drawn by seed", default="")
+    weights_origin: str = column("where those are from: study and run, file, or torchvision", default="")
     frozen_parts: int = column("stem and stages that were not trained, from the first", default=0)
     num_classes: int = column("classes of the data")
     train_images: int | None = column("that the run was trained on; empty: not recorded", "images", default=None)
@@ -307,6 +308,7 @@ class TransferRow:
     dataset: str = column("name of the data that were really used")
     dataset_digest: str = column("SHA-256 over decoded pixels and labels")
     weights: str = column("SHA-256 of the weights that it began with; empty: drawn by seed")
+    weights_origin: str = column("where those are from: study and run, file, or torchvision")
     frozen_parts: int = column("stem and stages that were not trained, from the first")
     train_images: int = column("that the run was trained on", "images")
     validation_images: int = column("that its state was selected by", "images")

@@ -178,6 +178,8 @@ def finetune(arguments: argparse.Namespace) -> int:
     network = network or (weights.network if weights else None)
     if network is None:
         raise UsageError("--arch is needed: the weights do not say of which network they are")
+    if weights and weights.inputs is None and not arguments.quiet:
+        print(f"{weights.origin}: says not how its pixels were normalised; it is done by what the new images are like")
     recipe = Recipe(
         network, arguments.epochs, arguments.batch_size, arguments.lr, arguments.optimizer, arguments.freeze_until
     )
@@ -199,7 +201,7 @@ def finetune(arguments: argparse.Namespace) -> int:
         title = f"{folder.name}/{name} ({arguments.epochs} epochs, {arguments.batch_size} images per step)"
         given = None if mode == SCRATCH else weights
         runs = recipe.runs(mode, dataset, augmentation, arguments.seeds, given)
-        train(title, part, folder / name, runs, arguments, given)
+        train(title, part, folder / name, runs, arguments, given, summary=False)
     render_transfer(folder, arguments.quiet)
     return 0
 

@@ -41,7 +41,7 @@ class Weights:
 
     Attributes:
         tensors: by name, on the CPU; without prefixes and counters of batches.
-        origin: where it is from, as one can say it.
+        origin: where it is from, for messages.
         network: what it is the state of, if known.
         classes: what its logits stand for, if known.
         inputs: the images that it was trained on, if known.
@@ -54,6 +54,12 @@ class Weights:
     classes: tuple[str, ...] | None = None
     inputs: Inputs | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Where it is from, without the place on this machine."""
+        run = [self.provenance[name] for name in ("study", "run_id") if name in self.provenance]
+        return ", run ".join(run) or Path(self.origin).name
 
     @functools.cached_property
     def digest(self) -> str:

@@ -236,10 +236,11 @@ def _span(values: pd.Series[float]) -> str:
 
 
 def _provenance(frame: pd.DataFrame) -> list[str]:
-    weights = sorted({str(value) for value in frame["weights"] if value})
+    named = zip(frame["weights_origin"], frame["weights"], strict=True)
+    weights = sorted({f"{origin} ({digest})" for origin, digest in named if digest})
     digests = sorted({str(value) for value in frame["dataset_digest"]})
     return [
         f"dataset digest (SHA-256): {', '.join(digests) or 'none'}",
-        f"digest of the weights that runs began with: {', '.join(weights) or 'none'}",
+        f"weights that runs began with (SHA-256): {', '.join(weights) or 'none'}",
         "device, versions and commit: in runs.csv of each study",
     ]

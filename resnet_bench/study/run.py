@@ -272,6 +272,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         schedule=config.schedule,
         lr_warmup_steps=_lr_warmup_steps(config, state),
         weights=config.weights,
+        weights_origin=session.weights.source if session.weights and config.weights else "",
         frozen_parts=config.frozen_parts,
         train_images=len(session.dataset.train_labels),
         validation_images=_validation_images(session.dataset),

@@ -172,6 +172,7 @@ def _row(study: StudyFolder, run: RunRow) -> TransferRow:
         dataset=run.dataset,
         dataset_digest=run.dataset_digest,
         weights=run.weights,
+        weights_origin=run.weights_origin,
         frozen_parts=run.frozen_parts,
         train_images=train,
         validation_images=validation,
