@@ -398,7 +398,7 @@ def test_large_pictures_are_prepared_as_the_training_data_were() -> None:
 NET = (*FINETUNE, "--arch", "residual", "--depth", "8")
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no data": (("finetune", "--arch", "resnet18", "--mode", "scratch"), "needs --data"),
-    "no weights": ((*NET), "--mode fine-tune needs --weights"),
+    "no weights": (NET, "--mode fine-tune needs --weights"),
     "weights for nothing": (
         (*NET, "--mode", "scratch", "--weights", "x"), "leave them out"),
     "no such weights": ((*NET, "--weights", "none.pth"), "none.pth: no such file"),
