@@ -30,7 +30,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--jobs "$(or $(JOBS),1)" --optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -61,6 +61,14 @@ shortcuts-sweep: install ## shortcut options A, B and C on digits
 
 sweep: install ## any study: make sweep STUDY=...
 	@$(BENCH) sweep --study "$(STUDY)" $(CHOICE)
+
+# Pretraining on eight classes, then transfer to the other two.
+TRANSFER = $(BENCH) finetune --data "$(or $(DATA),cifar10)" --arch residual --depth 20 --device "$(or $(DEVICE),auto)" --results "$(or $(RESULTS),results)"
+transfer: install ## what a pretrained ResNet-20 is worth, 5 seeds: make transfer DATA=cifar10
+	@$(TRANSFER) --mode scratch --name pretrain --classes airplane,automobile,bird,deer,frog,horse,ship,truck \
+		--epochs 8 --batch-size 128 --lr 0.1
+	@$(TRANSFER) --mode scratch,feature-extraction,fine-tune --weights "$(or $(RESULTS),results)/pretrain/scratch" \
+		--classes cat,dog --images-per-class 100 --seeds "$(or $(SEEDS),0,1,2,3,4)"
 
 cost: install ## count and time a study's networks here: make cost STUDY=<folder under results/> [MODE=compile]
 	@$(BENCH) complexity "$(or $(RESULTS),results)/$(STUDY)"
