@@ -79,7 +79,7 @@ def test_the_body_is_taken_over_and_the_head_is_not() -> None:
 
 def test_a_mismatch_is_named_layer_by_layer() -> None:
     deeper = network(SMALL._replace(depth=14))
-    with pytest.raises(UsageError, match=r"stages.0.1.conv1.weight is not in the network.* and 4 more"):
+    with pytest.raises(UsageError, match=r"stages.0.1.conv1.weight is not in the network.* and 22 more"):
         adopt(network(), Weights(deeper.state_dict(), "a test"), head=False)
     with pytest.raises(UsageError, match=r"head.weight is 7x64, in the network 4x64"):
         adopt(network(), Weights(network(num_classes=7).state_dict(), "a test"), head=True)
@@ -366,7 +366,7 @@ def test_pictures_of_any_kind_are_handled_and_unreadable_ones_named(
     image.save(tmp_path / "same.png")
     image.convert("L").save(tmp_path / "grey.png")
     image.convert("RGBA").save(tmp_path / "alpha.png")
-    image.convert("P").save(tmp_path / "palette.png")
+    image.convert("L").convert("P").save(tmp_path / "palette.png")
     turned = Image.Exif()
     turned[0x0112] = 6
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
@@ -412,7 +412,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
         ("finetune", "--data", ".", "--arch", "resnet18", "--mode", "scratch"), "neither a known dataset"),
     "first 0": (("predict", "x", "--dataset", "digits", "--first", "0"), "'0' is not a whole number from 1"),
     "nothing to predict": (("predict", "x"), "predict needs pictures"),
-    "no such run": (("predict", "none", "a.png"), "none: no such file"),
+    "no such run": (("predict", "none", "a.png"), "none: no such file, and no run"),
     "no run": (("predict", ".", "a.png"), "no finished run"),
     "features of what": (("export", ".", "--features"), "no finished run"),
 }  # fmt: skip
@@ -423,6 +423,7 @@ def test_bad_input_of_transfer_and_prediction(
     case: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
     words, message = BAD[case]
     try:
         code = main([*words])

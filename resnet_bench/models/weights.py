@@ -114,7 +114,7 @@ def read_weights(place: str, name: NetworkName | None = None) -> Weights:
         return _published(name)
     path = Path(place).expanduser()
     if not path.is_file():
-        raise UsageError(f"--weights {place}: no such file (or {DEFAULT!r}, for what torchvision publishes)")
+        raise UsageError(f"{place}: no such file, and no run's folder (or {DEFAULT!r}: what torchvision publishes)")
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path}: larger than {MOST_BYTES >> 30} GB; not the weights of one of these networks")
     stored, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
@@ -186,7 +186,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _read_torch(path: Path) -> dict[str, Any]:
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if not any(word in str(error) for word in ("Unsupported global", "Unsupported class", "GLOBAL", "REDUCE")):
+            raise UsageError(f"{path}: not a file of weights ({_first_line(error)})") from None
         raise UsageError(
             f"{path}: holds more than tensors, so it is not read: code in it would be executed; store the state dict "
             "alone (torch.save(model.state_dict(), ...)), or as safetensors"

@@ -56,7 +56,7 @@ def weights_of_run(path: Path) -> Weights:
     Raises:
         UsageError: no finished run, or its checkpoint is damaged or not here.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(path.resolve())
     row = folder.read_result()
     if row is None:
         raise UsageError(f"{path}: no finished run (results/<study>/runs/<run>; resnet-bench status names them)")
