@@ -106,6 +106,7 @@ class RunRow:
     lr_warmup_steps: int | None = column(
         "steps at the lower first rate (config.json: rule, window); empty: no such phase", "steps"
     )
+    input_size: str = column("height x width x channels of an image; empty: not recorded", "pixels", default="")
     num_classes: int = column("classes of the data")
     params: int = column("trainable parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")

@@ -186,6 +186,16 @@ def test_evaluation_took_about_a_quarter_of_the_committed_short_study() -> None:
     assert len(rows) > 20 and seconds[0] < 0.27 * sum(seconds)
 
 
+def test_the_first_table_of_the_readme_is_that_of_the_committed_study() -> None:
+    table = (ROOT / "results" / "cifar10-jpeg-short" / "tables" / "errors.md").read_text()
+    found = [line.split(" | ") for line in table.splitlines() if line[2:3].isdecimal()]
+    expected = [[f"{cells[0]} layers", *cells[3:]] for cells in found]
+    text = (ROOT / "README.md").read_text()
+    assert len(expected) == 5
+    for cells in expected:
+        assert " | ".join(cells).replace(" (3)", "") in text
+
+
 def test_evaluation_of_the_short_study_is_planned_under_a_quarter() -> None:
     shape = DataShape((3, 32, 32))
     for run in find_study("cifar10-short").runs():

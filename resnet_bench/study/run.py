@@ -226,11 +226,12 @@ def utc_now() -> str:
 
 def _result(session: Session, job: Job, state: TrainState, history: dict[str, Any], exclusive: bool | None) -> RunRow:
     config = job.config
+    channels, height, width = session.dataset.image_shape
     counts = complexity(
         config.network,
-        in_channels=session.dataset.image_shape[0],
+        in_channels=channels,
         num_classes=len(session.dataset.classes),
-        image_size=session.dataset.image_shape[1:],
+        image_size=(height, width),
     )
     here = session.fingerprint
     return RunRow(
@@ -252,6 +253,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         optimizer=config.optimizer,
         schedule=config.schedule,
         lr_warmup_steps=_lr_warmup_steps(config, state),
+        input_size=f"{height}x{width}x{channels}",
         num_classes=len(session.dataset.classes),
         params=counts.params,
         macs=counts.macs,
