@@ -213,7 +213,7 @@ def cifar10_paper(dataset: str, depths: Sequence[int] | None, seeds: Sequence[in
 
 
 def cifar10_short(dataset: str, depths: Sequence[int] | None, seeds: Sequence[int] | None) -> list[RunConfig]:
-    """1/160 of the schedule, for CPU; evaluation on fixed subsets keeps it under a quarter of the time."""
+    """1/160 of the schedule, for CPU; evaluation on fixed subsets keeps it to about a quarter of the time."""
     base = dict(
         protocol="short-400/1",
         dataset=dataset,

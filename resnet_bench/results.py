@@ -107,6 +107,7 @@ class RunRow:
     weights: str = column("SHA-256 of what all layers but the classifier began with; empty: drawn by seed", default="")
     weights_origin: str = column("where those are from: study and run, file, or torchvision", default="")
     frozen_parts: int = column("stem and stages that were not trained, from the first", default=0)
+    input_size: str = column("height x width x channels of an image; empty: not recorded", "pixels", default="")
     num_classes: int = column("classes of the data")
     train_images: int | None = column("that the run was trained on; empty: not recorded", "images", default=None)
     validation_images: int | None = column("kept from training, to select a state by", "images", default=None)

@@ -176,6 +176,9 @@ def test_the_images_are_those_of_the_study(tmp_path: Path) -> None:
         find_images(pets, 32, None)
     write_complexity(pets, (3, 24, 40), 37)  # as the sweep does, which has the images
     assert find_images(pets, None, None) == ((3, 24, 40), 37)
+    pixels = studies.demo().change_all(dataset="pets", input_size="24x40x3")
+    recorded = write_study(tmp_path / "recorded", pixels)
+    assert find_images(recorded, None, None) == ((3, 24, 40), 10)
     unfinished = write_study(tmp_path / "third", studies.empty())
     with pytest.raises(UsageError, match="no run of it has finished; pass"):
         find_images(unfinished, None, None)

@@ -9,6 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from resnet_bench.architectures import CIFAR, Arm, arm_name
 from resnet_bench.report import wording
@@ -45,20 +46,17 @@ def draw_responses(frames: StudyFrames) -> Figure:
         f"Standard deviation of the responses of {_layers(frames)} at the last step, after BN, before addition and "
         "ReLU, for a fixed batch in train mode, not augmented."
     )
-    depths = chosen_depths(rows)
-    titles = [f"{depth} layers" for depth in depths]
-    figure, all_axes = panels(titles, _caption(frames, rows, head), "", ylabel="std of responses")
-    for axes, depth in zip(all_axes, depths, strict=True):
+    figure, by_depth = _layer_panels(frames, rows, head, ylabel="std of responses")
+    for depth, axes in by_depth.items():
         for arm in arms_in(rows):
             _plot(axes, arm, _at_end(select(rows, arm, depth), last=True), "response_std", dashed=False)
-        axes.set_xlabel("layer index")
-        axes.set_xlim(0, depth)
-    shown = _at_end(rows[rows["depth"].isin(depths)], last=True)["response_std"]
+    shown = _at_end(rows[rows["depth"].isin(by_depth)], last=True)["response_std"]
     low, high = float(shown.min()), float(shown.max())
+    shared = next(iter(by_depth.values()))
     if low > 0 and high > MOST_LINEAR * low:
-        log_axis(all_axes[0], "y", [low, high], short=True)
+        log_axis(shared, "y", [low, high], short=True)
     else:
-        all_axes[0].set_ylim(0, None)
+        shared.set_ylim(0, None)
     legend_above(figure, [_handle(arm) for arm in arms_in(rows)])
     return figure
 
@@ -71,18 +69,15 @@ def draw_gradients(frames: StudyFrames) -> Figure:
         f"L2 norm of the loss's gradient by the weights of {_layers(frames)}, for a fixed batch in train mode, not "
         "augmented. Vanishing gradients would fall towards the left by orders of magnitude."
     )
-    depths = chosen_depths(rows)
-    titles = [f"{depth} layers" for depth in depths]
-    figure, all_axes = panels(titles, _caption(frames, rows, head), "", ylabel="gradient norm")
-    for axes, depth in zip(all_axes, depths, strict=True):
+    figure, by_depth = _layer_panels(frames, rows, head, ylabel="gradient norm")
+    for depth, axes in by_depth.items():
         for arm in arms_in(rows):
             for last in (False, True):
                 _plot(axes, arm, _at_end(select(rows, arm, depth), last=last), "grad_norm", dashed=not last)
-        axes.set_xlabel("layer index")
-        axes.set_xlim(0, depth)
-    positive = rows.loc[rows["depth"].isin(depths) & (rows["grad_norm"] > 0), "grad_norm"]
+    positive = rows.loc[rows["depth"].isin(by_depth) & (rows["grad_norm"] > 0), "grad_norm"]
     if len(positive):
-        log_axis(all_axes[0], "y", [float(positive.min()), float(positive.max())], short=True)
+        lowest, highest = float(positive.min()), float(positive.max())
+        log_axis(next(iter(by_depth.values())), "y", [lowest, highest], short=True)
     moments: list[Artist] = [
         Line2D([], [], color="#444444", linestyle="--", linewidth=0.9, label="before the first step"),
         Line2D([], [], color="#444444", linewidth=1.6, label="at the last step"),
@@ -98,6 +93,17 @@ def chosen_depths(rows: pd.DataFrame) -> list[int]:
         return depths
     between = 56 if 56 in depths[1:-1] else depths[len(depths) // 2]
     return [depths[0], between, depths[-1]]
+
+
+def _layer_panels(frames: StudyFrames, rows: pd.DataFrame, head: str, ylabel: str) -> tuple[Figure, dict[int, Axes]]:
+    """A figure with a panel for each chosen depth, layers along x, and the panels by depth; they share the y axis."""
+    depths = chosen_depths(rows)
+    figure, all_axes = panels([f"{depth} layers" for depth in depths], _caption(frames, rows, head), "", ylabel=ylabel)
+    for axes, depth in zip(all_axes, depths, strict=True):
+        axes.set_xlabel("layer index")
+        axes.set_xlim(0, depth)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure, dict(zip(depths, all_axes, strict=True))
 
 
 def _at_end(rows: pd.DataFrame, *, last: bool) -> pd.DataFrame:

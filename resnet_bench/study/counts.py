@@ -180,6 +180,9 @@ def _read_plan(study: StudyFolder) -> list[PlanRow]:
     return plan
 
 
+SIZE = re.compile(r"(\d+)x(\d+)x(\d+)")  # as in the column input_size
+
+
 def find_images(study: StudyFolder | None, input_size: int | None, num_classes: int | None) -> tuple[ImageShape, int]:
     """(channels, height, width) and the number of classes: as given, else of the study's data, else of CIFAR-10.
 
@@ -195,6 +198,9 @@ def find_images(study: StudyFolder | None, input_size: int | None, num_classes: 
 def _images_of(study: StudyFolder) -> tuple[ImageShape, int]:
     _read_plan(study)  # what is no study at all has no data either
     runs = read_csv(study.path / RUNS.file, RUNS) if (study.path / RUNS.file).exists() else []
+    if runs and (size := SIZE.fullmatch(runs[0].input_size)):
+        height, width, channels = map(int, size.groups())
+        return (channels, height, width), runs[0].num_classes
     if runs:
         with contextlib.suppress(UsageError):  # the name of a folder of images does not say where it lies
             return find_source(runs[0].dataset).image_shape, runs[0].num_classes
@@ -315,7 +321,7 @@ def read_counts(study: StudyFolder) -> dict[Network, Count]:
         by_network.setdefault(LAYERS.key_of(layer)[:-1], []).append(layer)
     counts = {}
     for row in rows:
-        size = re.fullmatch(r"(\d+)x(\d+)x(\d+)", row.input_size)
+        size = SIZE.fullmatch(row.input_size)
         own = by_network.get(COMPLEXITY.key_of(row)) or [
             replace(layer, input_size=row.input_size, num_classes=row.num_classes)
             for layer in by_network.get((row.family, row.arch, row.depth, row.shortcut, "", 0), [])  # of an older file

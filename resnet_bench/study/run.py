@@ -245,11 +245,12 @@ def utc_now() -> str:
 
 def _result(session: Session, job: Job, state: TrainState, history: dict[str, Any], exclusive: bool | None) -> RunRow:
     config = job.config
+    channels, height, width = session.dataset.image_shape
     counts = complexity(
         config.network,
-        in_channels=session.dataset.image_shape[0],
+        in_channels=channels,
         num_classes=len(session.dataset.classes),
-        image_size=session.dataset.image_shape[1:],
+        image_size=(height, width),
     )
     here = session.fingerprint
     return RunRow(
@@ -276,6 +277,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         frozen_parts=config.frozen_parts,
         train_images=len(session.dataset.train_labels),
         validation_images=_validation_images(session.dataset),
+        input_size=f"{height}x{width}x{channels}",
         num_classes=len(session.dataset.classes),
         params=counts.params,
         macs=counts.macs,
