@@ -363,11 +363,13 @@ def _select(state: TrainState, validation_err: float | None) -> None:
     state.selected = Selected(state.step, validation_err, kept)
 
 
+@torch.no_grad()
 def _test_selected(state: TrainState, job: Job, sink: Sink) -> Tensor:
     """Evaluate the selected state on all test images; gives its confusions."""
     assert state.selected is not None
     model = copy.deepcopy(state.model)
-    model.load_state_dict(state.selected.model)
+    for name, value in model.state_dict().items():
+        value.copy_(state.selected.model[name])
     confusion = job.data.no_confusion()
     precision = job.execution.precision
     _, error = evaluate(model, job.data, job.eval_sets.final_test, precision, sink.poll, confusion)
