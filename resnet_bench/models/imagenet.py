@@ -62,6 +62,10 @@ class ImageNetNet(Freezable, ResNet):  # type: ignore[misc]  # torchvision has n
         num_classes: length of the logits.
     """
 
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    fc: nn.Linear
+
     def __init__(self, name: NetworkName, in_channels: int, num_classes: int) -> None:
         layout = layout_of(name)
         block: Any = Bottleneck if layout.bottleneck else BASIC_BLOCKS[name.shortcut]

@@ -101,10 +101,10 @@ def gain(frame: pd.DataFrame, rows: pd.DataFrame) -> Interval | None:
 def verdict(frame: pd.DataFrame) -> str:
     """One sentence for each setup: the mode with the lowest test error, against training from scratch."""
     sentences = []
-    for setup, rows in frame.dropna(subset=["test_top1_err"]).groupby(SETUP, sort=True):
+    for _, rows in frame.dropna(subset=["test_top1_err"]).groupby(SETUP, sort=True):
         means = rows.groupby("mode")["test_top1_err"].mean()
         best = str(means.idxmin())
-        begin = f"With {_number(setup[0])} images a class"
+        begin = f"With {_number(rows['images_per_class'].iloc[0])} images a class"
         if len(means) == 1:
             sentences.append(f"{begin}: {best} {means[best]:.1f} % test error; nothing to compare it with.")
             continue

@@ -42,7 +42,7 @@ def write_features(model: Net, inputs: Inputs, dataset: Dataset, path: Path, dev
         ours, theirs = ("x".join(map(str, shape)) for shape in (inputs.shape, dataset.image_shape))
         raise UsageError(f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}")
     body = _without_head(model).to(device).eval()
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "train_features": _features(body, inputs, dataset.train_images, device),
         "train_labels": dataset.train_labels,
         "test_features": _features(body, inputs, dataset.test_images, device),
