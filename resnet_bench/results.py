@@ -29,6 +29,12 @@ STATUSES = ("ok", "diverged")
 FAMILY = "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem"
 
 
+def input_size_of(image_shape: tuple[int, int, int]) -> str:
+    """(channels, height, width) as the columns input_size have it: `32x32x3`, height first."""
+    channels, height, width = image_shape
+    return f"{height}x{width}x{channels}"
+
+
 def column(meaning: str, unit: str = "", key: bool = False, default: Any = MISSING) -> Any:
     """A dataclass field that knows its unit, its meaning, and whether it is part of the table's key.
 

@@ -51,8 +51,11 @@ def training_macs(runs: pd.DataFrame) -> pd.Series[float]:
 
 
 def comparable_seconds(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that had the machine to themselves; of several machines only those of the one with the most."""
-    alone = runs[runs["exclusive"].eq(True) & (runs["train_seconds"] > 0)]
+    """The runs that had the machine to themselves; of several machines only those of the one with the most.
+
+    `exclusive` is known of the last attempt alone, so runs that were broken off are no part of it.
+    """
+    alone = runs[runs["exclusive"].eq(True) & runs["attempts"].eq(1) & (runs["train_seconds"] > 0)]
     groups = [group for _, group in alone.groupby(MACHINE, sort=True)]
     return max(groups, key=len) if groups else runs.iloc[:0]
 
@@ -89,8 +92,8 @@ def _caption(frames: StudyFrames, runs: pd.DataFrame, timed: pd.DataFrame) -> st
         device, threads, compiled = timed[MACHINE].iloc[0]
         parts.append(
             f"Right: seconds in training steps of {len(timed)} of {wording.count(len(runs), 'finished run')}: those "
-            f"that had the machine to themselves (exclusive), on {device}, {wording.count(int(threads), 'thread')}, "
-            f"{compiled}."
+            f"made in one go with the machine to themselves (exclusive), on {device}, "
+            f"{wording.count(int(threads), 'thread')}, {compiled}."
         )
     parts += [wording.conditions(frames), *wording.excluded(frames)]
     return " ".join(parts) + f" Made from runs.csv of study {frames.name}."

@@ -32,7 +32,18 @@ from resnet_bench.data.sources import find_source
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import write_atomically
 from resnet_bench.models import Net, build_model
-from resnet_bench.results import COMPLEXITY, LAYERS, RUNS, ComplexityRow, LayerRow, PlanRow, read_csv, to_csv, write_csv
+from resnet_bench.results import (
+    COMPLEXITY,
+    LAYERS,
+    RUNS,
+    ComplexityRow,
+    LayerRow,
+    PlanRow,
+    input_size_of,
+    read_csv,
+    to_csv,
+    write_csv,
+)
 from resnet_bench.study.folder import StudyFolder, write_sums
 from resnet_bench.study.terminal import to_text
 
@@ -64,8 +75,7 @@ class Network:
     @property
     def input_size(self) -> str:
         """Height x width x channels."""
-        channels, height, width = self.image_shape
-        return f"{height}x{width}x{channels}"
+        return input_size_of(self.image_shape)
 
     @property
     def identity(self) -> NetworkName:

@@ -22,7 +22,17 @@ from resnet_bench.execution import EAGER, Execution
 from resnet_bench.files import publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad, git_state
 from resnet_bench.models.weights import Weights
-from resnet_bench.results import CONFUSION, CURVES, SCHEMA_VERSION, SIGNALS, ConfusionRow, CurveRow, RunRow, write_csv
+from resnet_bench.results import (
+    CONFUSION,
+    CURVES,
+    SCHEMA_VERSION,
+    SIGNALS,
+    ConfusionRow,
+    CurveRow,
+    RunRow,
+    input_size_of,
+    write_csv,
+)
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
 from resnet_bench.study.progress import Listener
 from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest
@@ -245,12 +255,11 @@ def utc_now() -> str:
 
 def _result(session: Session, job: Job, state: TrainState, history: dict[str, Any], exclusive: bool | None) -> RunRow:
     config = job.config
-    channels, height, width = session.dataset.image_shape
     counts = complexity(
         config.network,
-        in_channels=channels,
+        in_channels=session.dataset.image_shape[0],
         num_classes=len(session.dataset.classes),
-        image_size=(height, width),
+        image_size=session.dataset.image_shape[1:],
     )
     here = session.fingerprint
     return RunRow(
@@ -277,7 +286,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         frozen_parts=config.frozen_parts,
         train_images=len(session.dataset.train_labels),
         validation_images=_validation_images(session.dataset),
-        input_size=f"{height}x{width}x{channels}",
+        input_size=input_size_of(session.dataset.image_shape),
         num_classes=len(session.dataset.classes),
         params=counts.params,
         macs=counts.macs,
