@@ -61,7 +61,8 @@ def measure_signals(model: Net, images: Tensor, labels: Tensor, precision: str) 
         labels: int64 [B].
         precision: of the forward pass, as in training.
     """
-    copied = copy.deepcopy(model).train()
+    copied = copy.deepcopy(model)
+    copied.train()
     copied.zero_grad(set_to_none=True)
     layers = copied.weighted_layers()
     stds: dict[str, Tensor] = {}
