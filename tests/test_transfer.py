@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,8 +288,8 @@ def test_transfer_is_three_ordinary_studies_side_by_side(transferred: Path) -> N
         assert bool(study.run(row.run_id).read_table(SIGNALS)) == (row.mode != "feature-extraction")
     same = {row.init_digest for row in read_csv(folder / "fine-tune-10each" / RUNS.file, RUNS)}
     assert len(same) == 2  # seeds differ in the new classifier
-    for name in ("report.html", "README.md", "figures/transfer.png", "fine-tune-10each/report.html"):
-        assert (folder / name).stat().st_size > 0
+    for name in ("report.html", "README.md", "transfer.png", "curves-10each.png", "confusion-10each.png"):
+        assert (folder / ("figures" if name.endswith("png") else "") / name).stat().st_size > 0
     assert "fine-tune" in (folder / "README.md").read_text()
 
 
@@ -300,6 +301,11 @@ def test_a_transfer_folder_is_verified_rendered_and_told_like_a_study(
     assert main(["report", str(folder)]) == 0 and "images a class" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before
     assert main(["verify", str(folder)]) == 0 and capsys.readouterr().out.count("2 of 2 planned runs") == 3
+    alone = tmp_path / "results" / "alone"
+    shutil.copytree(folder / "fine-tune-10each", alone)
+    assert main(["report", str(alone)]) == 0 and main(["verify", str(alone)]) == 0
+    assert "in the state with the lowest validation error" in (alone / "tables" / "classes.md").read_text()
+    capsys.readouterr()
     assert main(["status", str(folder)]) == 0 and capsys.readouterr().out.count("2 done") == 3
     text = (folder / TRANSFER.file).read_text()
     (folder / TRANSFER.file).write_text(text.replace(",16,4,", ",17,4,", 1))

@@ -201,7 +201,7 @@ def finetune(arguments: argparse.Namespace) -> int:
         title = f"{folder.name}/{name} ({arguments.epochs} epochs, {arguments.batch_size} images per step)"
         given = None if mode == SCRATCH else weights
         runs = recipe.runs(mode, dataset, augmentation, arguments.seeds, given)
-        train(title, part, folder / name, runs, arguments, given, summary=False)
+        train(title, part, folder / name, runs, arguments, given, rendered=False)
     render_transfer(folder, arguments.quiet)
     return 0
 

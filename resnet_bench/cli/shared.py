@@ -33,9 +33,9 @@ def train(
     runs: list[RunConfig],
     arguments: argparse.Namespace,
     weights: Weights | None = None,
-    summary: bool = True,
+    rendered: bool = True,
 ) -> None:
-    """Do what is not finished of these runs, in the study's folder, and render it.
+    """Do what is not finished of these runs, in the study's folder.
 
     Args:
         title: what to call it while it is done.
@@ -44,7 +44,7 @@ def train(
         runs: all that are wanted.
         arguments: those that `arguments.add_where` adds, jobs and cost.
         weights: that the runs which name them begin with.
-        summary: print what the study says of the paper's claims.
+        rendered: draw the study too, and print what it says of the paper's claims.
 
     Raises:
         UsageError, Failure: see study.sweep; some runs failed, or their cost could not be measured.
@@ -97,7 +97,8 @@ def train(
             _measure_cost(session, arguments)
     except Failure as failure:  # what was trained is rendered all the same
         problem = failure
-    render_study(folder, arguments.quiet or not summary)
+    if rendered:
+        render_study(folder, arguments.quiet)
     if problem:
         raise problem
     if outcome.failed:

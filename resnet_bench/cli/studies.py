@@ -241,14 +241,12 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Render a study, or all of a transfer folder and what they say together."""
+    """Render a study, or what the studies of a transfer folder say together."""
     from resnet_bench.study.transfer import is_transfer_folder
 
     check_folder(arguments.folder)
-    for study in _studies(arguments.folder):
-        render_study(study.path, arguments.quiet)
-    if is_transfer_folder(arguments.folder):
-        render_transfer(arguments.folder, arguments.quiet)
+    render = render_transfer if is_transfer_folder(arguments.folder) else render_study
+    render(arguments.folder, arguments.quiet)
     return 0
 
 

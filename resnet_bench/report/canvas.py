@@ -267,5 +267,5 @@ def _png(figure: Figure) -> bytes:
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(content, "PNG", dpi=(200, 200))
+    few.save(content, "PNG", dpi=(200, 200), optimize=True)
     return content.getvalue()

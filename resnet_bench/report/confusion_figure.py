@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -56,19 +56,30 @@ def drawn_depth(rows: pd.DataFrame) -> int:
 def draw_confusion(frames: StudyFrames) -> Figure:
     """A panel for each arm at one depth: share of each true class (rows) that is taken for each class (columns)."""
     rows = confusions(frames)
-    classes, depth = classes_of(rows), drawn_depth(rows)
+    depth = drawn_depth(rows)
     arms = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))]
-    names = [_tick(name) for name in classes] if len(classes) <= MAX_NAMED else []
     head = (
         f"Which classes are taken for which, at depth {depth}: percent of the test images of a class (row) that the "
-        "net calls by each class (column), at the last step, over all seeds."
+        f"net calls by each class (column), {state_of(frames)}, over all seeds."
     )
     caption = " ".join([head, wording.conditions(frames)]) + f" Made from confusion.csv of study {frames.name}."
-    titles = [display_name(a[0], depth, a[1]) for a in arms]
+    return draw_matrices({display_name(a[0], depth, a[1]): select(rows, a, depth) for a in arms}, caption)
+
+
+def state_of(frames: StudyFrames) -> str:
+    """Which state of the networks the counts are of."""
+    chosen = frames.finished["selected_step"].notna().any()
+    return "in the state with the lowest validation error" if chosen else "at the last step"
+
+
+def draw_matrices(panel_rows: Mapping[str, pd.DataFrame], caption: str) -> Figure:
+    """A panel for each title, from its rows of confusion.csv; all of the same classes."""
+    classes = classes_of(pd.concat(panel_rows.values()))
+    names = [_tick(name) for name in classes] if len(classes) <= MAX_NAMED else []
     longest = max(names, key=len, default="")
-    figure, all_axes = panels(titles, caption, "", ylabel="true class", longest_tick=longest)
-    for axes, arm in zip(all_axes, arms, strict=True):
-        _draw_matrix(axes, matrix(select(rows, arm, depth), classes), names)
+    figure, all_axes = panels(list(panel_rows), caption, "", ylabel="true class", longest_tick=longest)
+    for axes, rows in zip(all_axes, panel_rows.values(), strict=True):
+        _draw_matrix(axes, matrix(rows, classes), names)
     if names:  # the panels share this axis
         all_axes[0].set_yticks(range(len(names)), names, fontsize=CAPTION_SIZE)
     return figure
@@ -109,7 +120,8 @@ def class_table(frames: StudyFrames) -> TextTable:
     cells = [[name, *(column[index] for column in columns)] for index, name in enumerate(classes)]
     notes = [
         "recall: share of the class's test images that the net calls by its name; precision: share of the images "
-        "that it calls so that are of that class; over all seeds, at the last step. - means that it calls no image so.",
+        f"that it calls so that are of that class; over all seeds, {state_of(frames)}. - means that it calls no image "
+        "so.",
         f"Made from confusion.csv of study {frames.name}.",
     ]
     return TextTable(f"Recall and precision by class at depth {depth}, study {frames.name}", header, cells, notes)

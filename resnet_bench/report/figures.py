@@ -69,12 +69,12 @@ def draw_curves(frames: StudyFrames) -> Figure:
     cells = {arm: {TRAIN: mean_curves(frames, TRAIN, arm), TEST: mean_curves(frames, TEST, arm)} for arm in frames.arms}
     curves = [curve for by_metric in cells.values() for group in by_metric.values() for curve in group]
     caption = _curves_caption(frames, curves, "Training and test error during training.")
-    figure, all_axes = panels([wording.arm_title(arm) for arm in frames.arms], caption, _longest_label(curves))
+    figure, all_axes = panels([wording.arm_title(arm) for arm in frames.arms], caption, longest_label(curves))
     for axes, (arm, by_metric) in zip(all_axes, cells.items(), strict=True):
         for metric, group in by_metric.items():
-            _plot(axes, group, frames.depths, dashed=metric == TRAIN)
-        _finish_panel(axes, curves, by_metric[TEST] or by_metric[TRAIN], frames.depths, arm_name(arm))
-    legend_above(figure, _curve_handles(curves, frames, both=True))
+            plot_curves(axes, group, frames.depths, dashed=metric == TRAIN)
+        finish_panel(axes, curves, by_metric[TEST] or by_metric[TRAIN], frames.depths, arm_name(arm))
+    legend_above(figure, curve_handles(curves, _several_seeds(frames), both=True))
     return figure
 
 
@@ -85,11 +85,11 @@ def draw_degradation(frames: StudyFrames) -> Figure:
     groups = {m: [c for c in mean_curves(frames, m, PLAIN) if c.depth in pair] for m in (TRAIN, TEST)}
     curves = [curve for group in groups.values() for curve in group]
     caption = _curves_caption(frames, curves, _degradation_head(pair))
-    figure, all_axes = panels(["training error", "test error"], caption, _longest_label(curves))
+    figure, all_axes = panels(["training error", "test error"], caption, longest_label(curves))
     for axes, (metric, group) in zip(all_axes, groups.items(), strict=True):
-        _plot(axes, group, frames.depths, dashed=metric == TRAIN)
-        _finish_panel(axes, curves, group, frames.depths, "plain")
-    legend_above(figure, _curve_handles(curves, frames, both=False))
+        plot_curves(axes, group, frames.depths, dashed=metric == TRAIN)
+        finish_panel(axes, curves, group, frames.depths, "plain")
+    legend_above(figure, curve_handles(curves, _several_seeds(frames), both=False))
     return figure
 
 
@@ -143,7 +143,8 @@ def _is_long(curves: Sequence[MeanCurve]) -> bool:
     return max((curve.steps for curve in curves), default=0) >= LONG
 
 
-def _plot(axes: Axes, curves: Sequence[MeanCurve], depths: Sequence[int], dashed: bool) -> None:
+def plot_curves(axes: Axes, curves: Sequence[MeanCurve], depths: Sequence[int], dashed: bool) -> None:
+    """Means as lines, thin and dashed for training error, and bands from the lowest to the highest seed."""
     scale = 1e4 if _is_long(curves) else 1
     style, width, alpha = ("--", 0.9, 0.10) if dashed else ("-", 1.9, 0.20)
     for curve in curves:
@@ -154,9 +155,10 @@ def _plot(axes: Axes, curves: Sequence[MeanCurve], depths: Sequence[int], dashed
         axes.fill_between(x, curve.points["min"], curve.points["max"], color=color, alpha=alpha, linewidth=0)
 
 
-def _finish_panel(
+def finish_panel(
     axes: Axes, all_curves: Sequence[MeanCurve], labelled: Sequence[MeanCurve], depths: Sequence[int], name: str
 ) -> None:
+    """Axes that suit all curves of the figure, and the names of `labelled` at their ends."""
     limit, scale = _upper_limit(all_curves), 1e4 if _is_long(all_curves) else 1
     axes.set_ylim(0, limit)
     axes.set_xlabel("iter. (1e4)" if _is_long(all_curves) else "step")
@@ -177,15 +179,20 @@ def _label(curve: MeanCurve, limit: float) -> str:
     return f"{name} ({curve.end:.0f} %)" if curve.end > limit else name
 
 
-def _longest_label(curves: Sequence[MeanCurve]) -> str:
+def longest_label(curves: Sequence[MeanCurve]) -> str:
+    """Of those that `finish_panel` writes."""
     limit = _upper_limit(curves)
     return max((_label(curve, limit) for curve in curves), key=len, default="")
 
 
-def _curve_handles(curves: Sequence[MeanCurve], frames: StudyFrames, both: bool) -> list[Artist]:
+def _several_seeds(frames: StudyFrames) -> bool:
+    return bool(frames.finished.groupby(["arch", "shortcut", "depth"]).size().max() > 1)
+
+
+def curve_handles(curves: Sequence[MeanCurve], several: bool, both: bool) -> list[Artist]:
+    """The legend of `plot_curves`; `several` seeds have a mean and a band, `both` errors may stand in one panel."""
     if not curves:
         return []
-    several = frames.finished.groupby(["arch", "shortcut", "depth"]).size().max() > 1
     mean = "mean over seeds" if several else "one seed"
     lines: list[Artist] = [
         Line2D([], [], color="#444444", linestyle="--", linewidth=0.9, label="training error" if both else "training"),

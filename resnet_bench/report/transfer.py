@@ -9,53 +9,76 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from resnet_bench.analysis.statistics import Interval
 from resnet_bench.architectures import display_name
-from resnet_bench.config import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES
+from resnet_bench.config import SCRATCH, TRANSFER_MODES
 from resnet_bench.files import write_atomically
 from resnet_bench.report import canvas, html, page
-from resnet_bench.report.canvas import legend_above, panels, styled
+from resnet_bench.report.confusion_figure import confusions
 from resnet_bench.report.document import Document, Picture, Section
+from resnet_bench.report.load import StudyFrames, load
 from resnet_bench.report.tables import TextTable, mean_std, to_latex, to_markdown
+from resnet_bench.report.transfer_figures import (
+    ByMode,
+    draw_transfer,
+    draw_transfer_confusion,
+    draw_transfer_curves,
+    images,
+)
 from resnet_bench.report.wording import count
-from resnet_bench.results import TRANSFER, TransferRow, read_csv
+from resnet_bench.results import CONFUSION, CURVES, RUNS, TRANSFER, TransferRow, read_csv
 
-STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
 SETUP = ["images_per_class", "family", "arch", "depth", "shortcut"]  # what is compared with one another
-DODGE = 0.06  # between modes, as a share of the images by class
 
 
 def render_transfer(folder: Path) -> list[Path]:
-    """Draw figure, table, README.md and report.html of a transfer folder from its transfer.csv.
+    """Draw figures, table, README.md and report.html of a transfer folder from its CSV files: same files, same bytes.
 
     Raises:
-        UsageError: the file is malformed.
+        UsageError: a file is missing or malformed.
         Failure: the folder cannot be written.
     """
-    rows = read_csv(folder / TRANSFER.file, TRANSFER)
-    frame = _frame(rows)
+    frame = _frame(read_csv(folder / TRANSFER.file, TRANSFER))
+    by_level = _studies(folder, frame)
+    studies = [frames for modes in by_level.values() for frames in modes.values()]
     name = folder.resolve().name
     for place in (folder / "figures", folder / "tables"):
         place.mkdir(parents=True, exist_ok=True)
-    figure = draw_transfer(frame, name)
-    paths = canvas.save(figure, folder / "figures" / "transfer")
+    paths: list[Path] = []
+
+    def picture(file: str, title: str, figure: Figure) -> Picture:
+        paths.extend(canvas.save(figure, folder / "figures" / file))
+        return Picture(file, title, canvas.caption_of(figure))
+
+    done = frame.dropna(subset=["test_top1_err"])
     table = transfer_table(frame, name)
+    curves = [
+        picture(f"curves{level}", f"Error during training{_said(level)}", draw_transfer_curves(modes, name))
+        for level, modes in by_level.items()
+    ]
+    counted = {level: {mode: f for mode, f in modes.items() if len(confusions(f))} for level, modes in by_level.items()}
+    classes = [
+        picture(
+            f"confusion{level}",
+            f"Which classes are taken for which{_said(level)}",
+            draw_transfer_confusion(modes, name),
+        )
+        for level, modes in counted.items()
+        if modes
+    ]
+    errors = [picture("transfer", "Test error by mode", draw_transfer(_groups(done), name))]
     document = Document(
         name=name,
         verdict=verdict(frame),
         facts=_facts(frame),
         sections=[
-            Section(
-                "Errors",
-                pictures=[Picture("transfer", "Test error by mode", canvas.caption_of(figure))],
-                tables={"transfer": table},
-            ),
-            Section("Provenance", _provenance(frame)),
+            Section("Errors", pictures=errors, tables={"transfer": table}),
+            Section("Training", pictures=curves),
+            Section("Classes", pictures=classes),
+            Section("Provenance", _provenance(frame, studies)),
         ],
-        sources=[TRANSFER.file],
+        sources=[TRANSFER.file, *(f"{RUNS.file}, {CURVES.file}, {CONFUSION.file} of its studies" for _ in studies[:1])],
     )
     texts = {
         "tables/transfer.md": to_markdown(table),
@@ -68,11 +91,27 @@ def render_transfer(folder: Path) -> list[Path]:
     return [*paths, *(folder / path for path in texts)]
 
 
+def _studies(folder: Path, frame: pd.DataFrame) -> dict[str, ByMode]:
+    """The studies with finished runs, by what their names say after the mode, which is how many images, and by mode."""
+    found: dict[str, dict[str, StudyFrames]] = {}
+    for mode, study in dict.fromkeys(zip(frame["mode"], frame["study"], strict=True)):
+        found.setdefault(study.removeprefix(mode), {})[mode] = load(folder / study)
+    return {level: dict(modes) for level, modes in sorted(found.items())}
+
+
+def _said(level: str) -> str:
+    return f", {level.strip('-').removesuffix('each')} images a class" if level else ""
+
+
 def summarize_transfer(folder: Path) -> tuple[str, TextTable]:
-    """The verdict as lines for the terminal, and the table."""
+    """The verdict as lines for the terminal, and of the table what fits beside it."""
     frame, name = _frame(read_csv(folder / TRANSFER.file, TRANSFER)), folder.resolve().name
-    lines = textwrap.wrap(verdict(frame), 100, subsequent_indent="  ", break_on_hyphens=False)
-    return "\n".join([f"{name}: {count(len(frame), 'finished run')}.", *lines]), transfer_table(frame, name)
+    lines = textwrap.wrap(verdict(frame), 96, subsequent_indent="  ", break_on_hyphens=False)
+    whole = transfer_table(frame, name)
+    shown = [0, 1, 2, 4, 6, 7]  # validation error, interval of the test error and epoch are in the report
+    rows = [[row[index] for index in shown] for row in whole.rows]
+    table = TextTable(whole.caption, [whole.header[index] for index in shown], rows, whole.notes)
+    return "\n".join([f"{name}: {count(len(frame), 'finished run')}.", *lines]), table
 
 
 def _frame(rows: Sequence[TransferRow]) -> pd.DataFrame:
@@ -104,7 +143,7 @@ def verdict(frame: pd.DataFrame) -> str:
     for _, rows in frame.dropna(subset=["test_top1_err"]).groupby(SETUP, sort=True):
         means = rows.groupby("mode")["test_top1_err"].mean()
         best = str(means.idxmin())
-        begin = f"With {_number(rows['images_per_class'].iloc[0])} images a class"
+        begin = f"With {images(rows['images_per_class'].iloc[0])} images a class"
         if len(means) == 1:
             sentences.append(f"{begin}: {best} {means[best]:.1f} % test error; nothing to compare it with.")
             continue
@@ -135,7 +174,7 @@ def transfer_table(frame: pd.DataFrame, name: str) -> TextTable:
         gained = gain(frame, rows) if mode != SCRATCH else None
         table.append(
             [
-                _number(first["images_per_class"]),
+                images(first["images_per_class"]),
                 display_name(first["arch"], int(first["depth"]), first["shortcut"]),
                 mode,
                 mean_std(done["val_top1_err"]),
@@ -168,60 +207,12 @@ def _range(interval: Interval | None) -> str:
     return f"{interval.low:.2f} to {interval.high:.2f}"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.10g}" if value == int(value) else f"{value:,.1f}"
-
-
-@styled
-def draw_transfer(frame: pd.DataFrame, name: str) -> Figure:
-    """Test error by images a class: every seed's point, the mean, and its 95 % interval, for each mode."""
-    caption = (
-        "Test error of the state with the lowest validation error. Small: every seed; large, with a bar: mean and 95 % "
-        f"interval over seeds (Student's t). Modes are set apart sideways to be visible. "
-        f"Made from {TRANSFER.file} of {name}."
-    )
-    figure, (axes,) = panels([""], caption, "")
-    axes.set_ylabel("test error (%)")
-    axes.set_xlabel("images a class")
-    present = [mode for mode in TRANSFER_MODES if mode in set(frame["mode"])]
-    for mode, rows in _groups(frame.dropna(subset=["test_top1_err"])):
-        color, marker = STYLES[mode]
-        x = rows["images_per_class"] * (1 + DODGE) ** (TRANSFER_MODES.index(mode) - 1)
-        axes.scatter(
-            x * (1 + DODGE / 4), rows["test_top1_err"], s=9, marker=marker, color=color, alpha=0.45, linewidth=0
-        )
-        found = Interval.of(rows["test_top1_err"])
-        reach = None if math.isnan(found.low) else found.high - found.mean
-        axes.errorbar(
-            x.iloc[0],
-            found.mean,
-            yerr=reach,
-            color=color,
-            marker=marker,
-            markersize=6,
-            capsize=3,
-            linewidth=1.4,
-            zorder=3,
-        )
-    levels = sorted(set(frame["images_per_class"]))
-    axes.set_xscale("log")
-    if levels:
-        axes.set_xlim(levels[0] / 1.35, levels[-1] * 1.35)
-    axes.xaxis.set_major_locator(FixedLocator(levels))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(0, None)
-    handles = [Line2D([], [], color=STYLES[m][0], marker=STYLES[m][1], linestyle="none", label=m) for m in present]
-    legend_above(figure, handles)
-    return figure
-
-
 def _facts(frame: pd.DataFrame) -> list[str]:
     if frame.empty:
         return ["No run has finished."]
     return [
-        f"{count(len(frame), 'run')} of {', '.join(dict.fromkeys(frame['study']))}: each is a study "
-        "with a report of its own in its folder.",
+        f"{count(len(frame), 'run')} of {', '.join(dict.fromkeys(frame['study']))}: each is a study with all its "
+        "tables in its folder here.",
         f"Data {', '.join(sorted(set(frame['dataset'])))}: trained on {_span(frame['train_images'])} images, state "
         f"selected by {_span(frame['validation_images'])}, tested on {_span(frame['test_images'])}.",
         f"Protocols {', '.join(dict.fromkeys(frame['protocol']))}.",
@@ -235,12 +226,16 @@ def _span(values: pd.Series[float]) -> str:
     return " to ".join(f"{value:,}" for value in dict.fromkeys((known[0], known[-1]))) if known else "-"
 
 
-def _provenance(frame: pd.DataFrame) -> list[str]:
+def _provenance(frame: pd.DataFrame, studies: Sequence[StudyFrames]) -> list[str]:
     named = zip(frame["weights_origin"], frame["weights"], strict=True)
     weights = sorted({f"{origin} ({digest})" for origin, digest in named if digest})
-    digests = sorted({str(value) for value in frame["dataset_digest"]})
+
+    def told(column: str) -> str:
+        return ", ".join(sorted({value for frames in studies for value in frames.unique(column)})) or "unknown"
+
     return [
-        f"dataset digest (SHA-256): {', '.join(digests) or 'none'}",
+        f"dataset digest (SHA-256): {', '.join(sorted(set(frame['dataset_digest']))) or 'none'}",
         f"weights that runs began with (SHA-256): {', '.join(weights) or 'none'}",
-        "device, versions and commit: in runs.csv of each study",
+        f"device: {told('device')}, {told('threads')} threads; torch {told('torch_version')}",
+        f"commit: {told('git_commit')}" + (" (with uncommitted changes)" if "True" in told("git_dirty") else ""),
     ]

@@ -1,0 +1,134 @@
+"""The figures of a transfer folder: the modes' errors beside each other, their curves, and their confusions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from resnet_bench.analysis.statistics import Interval
+from resnet_bench.architectures import Arm, display_name
+from resnet_bench.config import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES
+from resnet_bench.report import wording
+from resnet_bench.report.canvas import legend_above, panels, styled
+from resnet_bench.report.confusion_figure import confusions, draw_matrices, drawn_depth
+from resnet_bench.report.figures import (
+    TEST,
+    TRAIN,
+    curve_handles,
+    finish_panel,
+    longest_label,
+    mean_curves,
+    plot_curves,
+)
+from resnet_bench.report.load import StudyFrames, arms_in, select
+from resnet_bench.results import CONFUSION, CURVES, TRANSFER
+
+STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
+DODGE = 0.06  # between modes, as a share of the images by class
+ByMode = Mapping[str, StudyFrames]  # the studies of one number of images a class
+
+
+@styled
+def draw_transfer(groups: list[tuple[str, pd.DataFrame]], name: str) -> Figure:
+    """Test error by images a class: every seed's point, the mean, and its 95 % interval, for each (mode, its rows)."""
+    caption = (
+        "Test error of the state with the lowest validation error. Small: every seed; large, with a bar: mean and 95 % "
+        f"interval over seeds (Student's t). Modes are set apart sideways to be visible. "
+        f"Made from {TRANSFER.file} of {name}."
+    )
+    figure, (axes,) = panels([""], caption, "")
+    axes.set_ylabel("test error (%)")
+    axes.set_xlabel("images a class")
+    levels: set[float] = set()
+    for mode, rows in groups:
+        color, marker = STYLES[mode]
+        levels |= set(rows["images_per_class"])
+        x = rows["images_per_class"] * (1 + DODGE) ** (TRANSFER_MODES.index(mode) - 1)
+        beside = x * (1 + DODGE / 4)
+        axes.scatter(beside, rows["test_top1_err"], s=9, marker=marker, color=color, alpha=0.45, linewidth=0)
+        found = Interval.of(rows["test_top1_err"])
+        reach = None if math.isnan(found.low) else found.high - found.mean
+        axes.errorbar(
+            x.iloc[0], found.mean, yerr=reach, color=color, marker=marker, markersize=6, capsize=3, linewidth=1.4,
+            zorder=3,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    if levels:
+        axes.set_xlim(min(levels) / 1.35, max(levels) * 1.35)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(levels)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: images(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(0, None)
+    present = [mode for mode in TRANSFER_MODES if mode in {mode for mode, _ in groups}]
+    legend_above(
+        figure, [Line2D([], [], color=STYLES[m][0], marker=STYLES[m][1], linestyle="none", label=m) for m in present]
+    )
+    return figure
+
+
+def images(value: float) -> str:
+    """A number of images a class, which is a mean where classes differ."""
+    return f"{value:,.10g}" if value == int(value) else f"{value:,.1f}"
+
+
+@styled
+def draw_transfer_curves(studies: ByMode, name: str) -> Figure:
+    """Training and test error over steps, one panel per mode."""
+    cells = {
+        mode: {metric: [c for arm in frames.arms for c in mean_curves(frames, metric, arm)] for metric in (TRAIN, TEST)}
+        for mode, frames in studies.items()
+    }
+    curves = [curve for by_metric in cells.values() for group in by_metric.values() for curve in group]
+    depths = sorted({depth for frames in studies.values() for depth in frames.depths})
+    tested = pd.concat([frames.finished_curves["test_images"] for frames in studies.values()])
+    caption = (
+        "Error during training. Training error: running, on the images as trained on since the last point; "
+        f"test error: eval mode, on {wording.range_of(tested)} test images; neither decides which state is kept. "
+        f"{_conditions(studies)} Made from {CURVES.file} of the studies in {name}."
+    )
+    figure, all_axes = panels(list(studies), caption, longest_label(curves))
+    for axes, (mode, by_metric) in zip(all_axes, cells.items(), strict=True):
+        for metric, group in by_metric.items():
+            plot_curves(axes, group, depths, dashed=metric == TRAIN)
+        finish_panel(axes, curves, by_metric[TEST], depths, mode)
+    several = any(len(set(frames.finished["seed"])) > 1 for frames in studies.values())
+    legend_above(figure, curve_handles(curves, several, both=True))
+    return figure
+
+
+@styled
+def draw_transfer_confusion(studies: ByMode, name: str) -> Figure:
+    """Which classes are taken for which, one panel per mode, for the deepest network that all modes have trained."""
+    counts = {mode: confusions(frames) for mode, frames in studies.items()}
+    rows = pd.concat(counts.values())
+    depth = drawn_depth(rows)
+    arm: Arm = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))][-1]
+    caption = (
+        f"Which classes are taken for which by {display_name(arm[0], depth, arm[1])}: percent of the test images of a "
+        "class (row) that the net calls by each class (column), in the state with the lowest validation error, over "
+        f"all seeds. {_conditions(studies)} Made from {CONFUSION.file} of the studies in {name}."
+    )
+    chosen = {mode: select(found, arm, depth) for mode, found in counts.items()}
+    return draw_matrices({mode: found for mode, found in chosen.items() if len(found)}, caption)
+
+
+def _conditions(studies: ByMode) -> str:
+    """One sentence: dataset, protocols, device, n."""
+    frames = list(studies.values())
+    told = [
+        f"Dataset {_different(f.dataset for f in frames)}",
+        f"protocols {_different(f.protocol for f in frames)}",
+        f"{_different(f'{f.precision}, {f.mode}' for f in frames)}",
+        f"device {_different(wording.devices(f) for f in frames)}",
+        _different(wording.num_seeds(f) for f in frames),
+    ]
+    return "; ".join(told) + "."
+
+
+def _different(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
