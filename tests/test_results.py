@@ -51,7 +51,7 @@ def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
         (",2,", ",,", r"row 3, column 'step': is empty"),
         (",0.5,", ",much,", r"row 2, column 'train_loss': 'much' is not a number"),
         (",0.5,", ",inf,", r"row 2, column 'train_loss': 'inf' is not a finite number"),
-        (",0.5,", ",", r"row 2: 13 cells instead of 14; the line is torn"),
+        (",0.5,", ",", r"row 2: 15 cells instead of 16; the line is torn"),
         (studies.demo().curves[0].run_id, "../../x", r"row 2, column 'run_id': '../../x' is not a run id"),
         (studies.demo().curves[0].run_id, "=cmd|x", r"row 2, column 'run_id'"),
     ],
