@@ -29,6 +29,7 @@ from resnet_bench.models import Net, build_model
 from resnet_bench.models.weights import Weights, adopt, read_weights, to_safetensors
 from resnet_bench.results import CONFUSION, CURVES, RUNS, SIGNALS, TRANSFER, read_csv
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.predict import of_dataset, predict, to_table
 from resnet_bench.study.trained import find_weights, weights_of_run
 from resnet_bench.training.engine import DeviceData
 from resnet_bench.training.loop import Job, fit
@@ -353,8 +354,10 @@ def test_predictions_of_a_dataset(transferred: Path, capsys: pytest.CaptureFixtu
     words = ["predict", str(run_of(transferred)), "--dataset", "digits", "--first", "30", "--device", "cpu"]
     assert main([*words, "--json", "--out", str(tmp_path / "grid.png")]) == 0
     rows = json.loads(capsys.readouterr().out)
-    data = digits()
-    assert [row["actual"] for row in rows] == [data.classes[label] for label in data.test_labels[:30]]
+    assert [row["actual"] for row in rows] == ["8", "9"] * 15
+    data, places = digits(), [int(row["image"].removeprefix("digits test ")) for row in rows]
+    assert [data.classes[label] for label in data.test_labels[places]] == ["8", "9"] * 15
+    assert places[:2] == [int(np.flatnonzero(data.test_labels == digit)[0]) for digit in (8, 9)]
     assert all(row["predicted"] in ("8", "9") and 0.5 <= row["probability"] <= 1 for row in rows)
     assert all(row["correct"] == (row["actual"] == row["predicted"]) for row in rows)
     with Image.open(tmp_path / "grid.png") as picture:
@@ -362,6 +365,12 @@ def test_predictions_of_a_dataset(transferred: Path, capsys: pytest.CaptureFixtu
     assert main(words) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 33 and f"{sum(row['correct'] for row in rows)} of 30 right" in out
+    weights = weights_of_run(run_of(transferred))
+    assert weights.inputs is not None
+    examples = of_dataset(data, 30, weights.inputs, ["cat", "dog"])
+    assert [example.actual for example in examples[:12]] == [*data.classes, "0", "1"]
+    others = predict(weights.build(), weights.inputs, ["cat", "dog"], examples, torch.device("cpu"))
+    assert {prediction.correct for prediction in others} == {None} and not to_table(others).endswith("right\n")
 
 
 def test_pictures_of_any_kind_are_handled_and_unreadable_ones_named(

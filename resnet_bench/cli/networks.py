@@ -110,8 +110,8 @@ def _add_predict(commands: Commands) -> None:
     parser.add_argument("weights", metavar="RUN_OR_WEIGHTS", help=WEIGHTS_HELP)
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="files of pictures, of any size")
     _add_network(parser)
-    parser.add_argument("--dataset", help=f"instead of files, test images of {DATA_HELP}")
-    parser.add_argument("--first", type=count, default=16, help="how many of them (16)")
+    parser.add_argument("--dataset", help=f"instead of files, test images of its classes of {DATA_HELP}")
+    parser.add_argument("--first", type=count, default=16, help="how many of them, the classes in turn (16)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a picture too: images, predicted, actual; PNG")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
@@ -198,7 +198,7 @@ def finetune(arguments: argparse.Namespace) -> int:
         write_csv(folder / TRANSFER.file, TRANSFER, [])
     for mode in arguments.modes:
         name = folder_name(mode, arguments.images_per_class)
-        title = f"{folder.name}/{name} ({arguments.epochs} epochs, {arguments.batch_size} images per step)"
+        title = f"{folder.name}/{name} (epochs: {arguments.epochs}, images per step: {arguments.batch_size})"
         given = None if mode == SCRATCH else weights
         runs = recipe.runs(mode, dataset, augmentation, arguments.seeds, given)
         train(title, part, folder / name, runs, arguments, given, rendered=False)
@@ -267,7 +267,7 @@ def predict(arguments: argparse.Namespace) -> int:
     problems: list[str] = []
     if arguments.dataset:
         dataset = _source(arguments.dataset).load(progress_line("reading", True))
-        examples = predicting.of_dataset(dataset, arguments.first, weights.inputs)
+        examples = predicting.of_dataset(dataset, arguments.first, weights.inputs, weights.classes)
     else:
         examples, problems = predicting.of_files(arguments.images, weights.inputs)
     device = find_device(arguments.device)
@@ -278,7 +278,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.out and predictions:
         from resnet_bench.report.prediction_figure import Tile, write_predictions
 
-        tiles = [Tile(p.example.pixels, p.predicted, p.probability, p.example.actual) for p in predictions]
+        tiles = [Tile(p.example.pixels, p.predicted, p.probability, p.example.actual, p.correct) for p in predictions]
         write_predictions(tiles, arguments.out)
         print(f"{arguments.out}: a picture of {len(predictions)} predictions", file=sys.stderr)
     if problems:

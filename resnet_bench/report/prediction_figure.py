@@ -30,17 +30,14 @@ class Tile:
         predicted: class.
         probability: of that, 0 to 1.
         actual: class, where it is known.
+        correct: is it that class; None where that is not known, or none of the network's.
     """
 
     pixels: Any
     predicted: str
     probability: float
     actual: str | None
-
-    @property
-    def correct(self) -> bool | None:
-        """None where the actual class is not known."""
-        return None if self.actual is None else self.predicted == self.actual
+    correct: bool | None
 
 
 @styled
@@ -69,7 +66,7 @@ def draw_predictions(tiles: Sequence[Tile]) -> Figure:
         mark = {True: "✓ ", False: "✗ ", None: ""}[tile.correct]
         said = f"{mark}{tile.predicted}", f" {100 * tile.probability:.0f} %"
         figure.text(left / width, 1 - (top + TILE + 0.06) / height, _fit(*said), size=SIZE, va="top", color=color)
-        if tile.correct is False:
+        if tile.actual is not None and not tile.correct:
             actual = _fit(f"is {tile.actual}", "")
             figure.text(left / width, 1 - (top + TILE + 0.19) / height, actual, size=SIZE, va="top", color="#333333")
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +44,13 @@ class Prediction:
         example: the picture.
         predicted: the class with the highest probability.
         probability: of that class, 0 to 1, by softmax.
+        correct: is it the actual class; None where that is not known, or none of the network's.
     """
 
     example: Example
     predicted: str
     probability: float
-
-    @property
-    def correct(self) -> bool | None:
-        """Is it the actual class; None where that is not known."""
-        return None if self.example.actual is None else self.predicted == self.example.actual
+    correct: bool | None
 
 
 def of_files(paths: Iterable[Path], inputs: Inputs) -> tuple[list[Example], list[str]]:
@@ -68,8 +66,14 @@ def of_files(paths: Iterable[Path], inputs: Inputs) -> tuple[list[Example], list
     return examples, problems
 
 
-def of_dataset(dataset: Dataset, first: int, inputs: Inputs) -> list[Example]:
-    """The first test images.
+def of_dataset(dataset: Dataset, first: int, inputs: Inputs, known: Sequence[str]) -> list[Example]:
+    """The first test images, from each class in turn, as many datasets are stored class by class.
+
+    Args:
+        dataset: whose test images.
+        first: how many.
+        inputs: what the network takes.
+        known: the network's classes; images of others are left out, unless all are of others.
 
     Raises:
         UsageError: the network takes other images.
@@ -77,8 +81,17 @@ def of_dataset(dataset: Dataset, first: int, inputs: Inputs) -> list[Example]:
     if dataset.image_shape != inputs.shape:
         ours, theirs = ("x".join(map(str, shape)) for shape in (inputs.shape, dataset.image_shape))
         raise UsageError(f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}")
-    pairs = zip(dataset.test_images[:first], dataset.test_labels[:first], strict=True)
-    return [Example(f"{dataset.name} test {k}", image, dataset.classes[y]) for k, (image, y) in enumerate(pairs)]
+    shared = [label for label, name in enumerate(dataset.classes) if name in known]
+    seen: Counter[int] = Counter()
+    places = []  # (how many of its class come before it, label, index)
+    for index, label in enumerate(dataset.test_labels.tolist()):
+        if label in shared or not shared:
+            places.append((seen[label], label, index))
+            seen[label] += 1
+    return [
+        Example(f"{dataset.name} test {index}", dataset.test_images[index], dataset.classes[label])
+        for _, label, index in sorted(places)[:first]
+    ]
 
 
 @torch.inference_mode()
@@ -93,17 +106,19 @@ def predict(
         images = torch.stack([torch.from_numpy(example.pixels) for example in part]).to(device)
         probabilities, labels = F.softmax(model(inputs.normalise(images)), 1).max(1)
         for example, label, probability in zip(part, labels.tolist(), probabilities.tolist(), strict=True):
-            predictions.append(Prediction(example, classes[label], probability))
+            correct = classes[label] == example.actual if example.actual in classes else None
+            predictions.append(Prediction(example, classes[label], probability, correct))
     return predictions
 
 
 def to_table(predictions: Sequence[Prediction]) -> str:
     """For the terminal; the last line counts, where actual classes are known."""
+    labelled = any(p.example.actual is not None for p in predictions)
     known = [p.correct for p in predictions if p.correct is not None]
-    header = ["image", "predicted", *(["actual", "right"] if known else []), "probability"]
+    header = ["image", "predicted", *(["actual", "right"] if labelled else []), "probability"]
     rows = []
     for p in predictions:
-        told = [p.example.actual or "-", {True: "yes", False: "NO", None: "-"}[p.correct]] if known else []
+        told = [p.example.actual or "-", {True: "yes", False: "NO", None: "-"}[p.correct]] if labelled else []
         rows.append([p.example.name, p.predicted, *told, f"{100 * p.probability:.1f} %"])
     counted = f"{sum(known)} of {len(known)} right\n" if known else ""
     return columns(header, rows, len(header) - 1) + counted
