@@ -167,7 +167,10 @@ class SignalRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfusionRow:
-    """How many test images of one class a finished run takes for another (or the same) at its last step."""
+    """How many test images of one class a finished run takes for another (or the same).
+
+    At its last step, or in the state that validation images selected.
+    """
 
     run_id: str = column("the run", key=True)
     true_class: str = column("what the images show", key=True)
@@ -310,7 +313,7 @@ class TransferRow:
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
     protocol: str = column("name and version of the training protocol", key=True)
     seed: int = column("of the new classifier (from scratch: of all weights), the batches and augmentation", key=True)
-    study: str = column("folder of the run's study, in the transfer folder")
+    study: str = column("folder of the run's study, in the transfer folder", key=True)
     run_id: str = column("the run there")
     dataset: str = column("name of the data that were really used")
     dataset_digest: str = column("SHA-256 over decoded pixels and labels")

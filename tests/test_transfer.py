@@ -23,6 +23,7 @@ from resnet_bench.data.builtin import digits
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.data.select import few_images, only_classes, with_validation
+from resnet_bench.data.sources import find_source
 from resnet_bench.environment import generator
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.models import Net, build_model
@@ -31,6 +32,7 @@ from resnet_bench.results import CONFUSION, CURVES, RUNS, SIGNALS, TRANSFER, rea
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.predict import of_dataset, predict, to_table
 from resnet_bench.study.trained import find_weights, weights_of_run
+from resnet_bench.study.transfer import Recipe
 from resnet_bench.training.engine import DeviceData
 from resnet_bench.training.loop import Job, fit
 from tests.conftest import CPU
@@ -99,7 +101,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.Monke
     torch.save({"conv1.weight": Evil()}, "a.pth")
     Path("b.pth").write_bytes(pickle.dumps({"conv1.weight": Evil()}))
     for name in ("a.pth", "b.pth"):
-        with pytest.raises(UsageError, match=r"not read|not a file of weights"):
+        with pytest.raises(UsageError, match=r"not read|not a state dict"):
             read_weights(name)
     assert not Path("executed").exists()
 
@@ -112,7 +114,7 @@ BROKEN = {"empty": b"", "text": b"hello", "half": b"PK\x03\x04 and no more"}
 def test_files_that_are_none_are_named(tmp_path: Path, case: str, suffix: str) -> None:
     place = tmp_path / f"w{suffix}"
     place.write_bytes(BROKEN[case])
-    with pytest.raises(UsageError, match=r"w\.(pth|safetensors): not a file of"):
+    with pytest.raises(UsageError, match=r"w\.(pth|safetensors): not a (file of safetensors|state dict)"):
         read_weights(str(place))
 
 
@@ -129,6 +131,33 @@ def test_published_weights_that_cannot_be_had_are_named(monkeypatch: pytest.Monk
         read_weights("default", NAMED["resnet18"])
     with pytest.raises(UsageError, match="published are those of resnet18, resnet34"):
         read_weights("default", SMALL)
+
+
+def test_a_damaged_file_in_torchs_cache_is_neither_read_nor_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    place = tmp_path / "checkpoints" / torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    place.parent.mkdir()
+    torch.save({"conv1.weight": Evil()}, place)
+    with pytest.raises(Failure, match=r"resnet18-f37072fd.pth: not what was published .*; remove it"):
+        read_weights("default", NAMED["resnet18"])
+    assert not Path("executed").exists()
+
+
+ODD = {
+    "not finite": torch.tensor([1.0, float("nan")]),
+    "whole numbers": torch.ones(2, dtype=torch.int32),
+    "sparse": torch.ones(2).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_tensors_that_are_no_weights_are_named(tmp_path: Path, case: str) -> None:
+    torch.save({"stem.weight": ODD[case]}, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=r"stem.weight (holds values that are not finite|is torch\.)|not a state dict"):
+        read_weights(str(tmp_path / "w.pth"))
 
 
 def test_a_file_of_ours_gives_back_what_it_was_made_of(tmp_path: Path) -> None:
@@ -231,9 +260,9 @@ def test_the_state_is_chosen_by_validation_and_never_by_test(small_run: RunConfi
     config = replace(small_run, row_every=2, steps=24, lr=0.2)
     state = trained(config, split_data)
     errors = {row.step: row.validation_top1_err for row in state.rows}
-    best = min(errors.values())
     assert len(set(errors.values())) > 1  # else nothing is chosen
-    assert state.selected.step == next(step for step, error in errors.items() if error == best)
+    best = min(state.rows, key=lambda row: (row.validation_top1_err, row.validation_loss))
+    assert (state.selected.step, state.selected.validation_top1_err) == (best.step, best.validation_top1_err)
     # Other test images change nothing but what is said of them.
     other = replace(split_data, test_images=split_data.test_images[::-1].copy())
     again = trained(config, other)
@@ -398,15 +427,18 @@ def test_pictures_of_any_kind_are_handled_and_unreadable_ones_named(
     assert "text.png: not a readable image" in captured.err and "missing.png: no such file" in captured.err
 
 
-def test_large_pictures_are_prepared_as_the_training_data_were() -> None:
+def test_large_pictures_are_prepared_as_the_training_data_were(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     picture = Image.fromarray(random.integers(0, 256, (90, 120, 3), dtype=np.uint8))
     recipe = torchvision.transforms.Compose(
         [torchvision.transforms.Resize(73), torchvision.transforms.CenterCrop(64), torchvision.transforms.PILToTensor()]
     )
+    picture.save(tmp_path / "picture.png")
+    picture.crop((0, 0, 64, 64)).save(tmp_path / "same-size.png")
     inputs = Inputs((3, 64, 64), True, torch.zeros(3, 1, 1))
-    assert np.array_equal(inputs.prepare(picture), recipe(picture).numpy())
-    grey = Inputs((1, 28, 28), False, torch.zeros(1, 28, 28)).prepare(picture)
+    for name in ("picture.png", "same-size.png"):
+        assert np.array_equal(inputs.read(tmp_path / name), recipe(Image.open(tmp_path / name)).numpy())
+    grey = Inputs((1, 28, 28), False, torch.zeros(1, 28, 28)).read(tmp_path / "picture.png")
     assert grey.shape == (1, 28, 28)
 
 
@@ -447,6 +479,95 @@ def test_bad_input_of_transfer_and_prediction(
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.count("\n") == 1, error
     assert not (tmp_path / "results").exists()
+
+
+def test_what_cannot_be_compared_is_not_begun(
+    transferred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other images, weights, epochs, a study of its own: refused before a run, and all stays as it was."""
+    results = tmp_path / "results"
+    shutil.copytree(transferred, results)
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    common = [*FINETUNE, "--results", str(results), "--quiet", "--seeds", "5", "--arch", "residual", "--depth", "8"]
+    other = results / "transfer-digits" / "fine-tune-10each" / "runs"
+    images = ("--classes", "8,9")
+    refused = {
+        "of different images": (*common, "--mode", "scratch", "--classes", "7,8"),
+        "of different protocols": (*common, "--mode", "scratch", *images, "--epochs", "3"),
+        "of different weights": (*common, *images, "--weights", str(next(other.iterdir()))),
+        "is a study of its own": (*common, "--mode", "scratch", "--name", "own"),
+    }
+    shutil.copytree(results / "transfer-digits" / "fine-tune-10each", results / "own")
+    before |= {path: path.read_bytes() for path in (results / "own").rglob("*") if path.is_file()}
+    for message, words in refused.items():
+        assert main([*words]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+    assert main([*common, *images, "--mode", "scratch", "--lr", "0.05", "--name", "lr"]) == 0  # its own business
+
+
+def test_weights_are_tried_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(network(SMALL._replace(depth=14), 10).state_dict(), tmp_path / "w.pth")
+    words = [*FINETUNE, "--arch", "residual", "--depth", "8", "--mode", "scratch,fine-tune", "--quiet"]
+    assert main([*words, "--weights", str(tmp_path / "w.pth"), "--results", str(tmp_path / "r")]) == 2
+    assert "weights of another network" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("images", "batch", "epochs"), [(44, 32, 30), (48, 32, 30), (10, 32, 3), (160, 32, 30)])
+def test_as_many_epochs_as_asked_for(small_data: Dataset, images: int, batch: int, epochs: int) -> None:
+    data = replace(
+        small_data,
+        train_images=np.resize(small_data.train_images, (images, *small_data.image_shape)),
+        train_labels=np.resize(small_data.train_labels, images),
+    )
+    (run,) = Recipe(SMALL, epochs, batch).runs("scratch", data, "none", [0], None)
+    assert abs(run.steps * run.batch_size / images - epochs) <= run.batch_size / images / 2
+
+
+def test_validation_images_of_a_folder_are_used_as_such(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split, count in (("train", 5), ("val", 2), ("test", 3)):
+        for name in ("cat", "dog", "owl"):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "pets" / split / name / f"{number}.png")
+    for _ in ("decoded", "from the cache"):
+        data = find_source("cifar10", str(tmp_path / "pets")).load(None)
+        assert data.validation_images is not None and data.validation_images.shape == (6, 3, 12, 12)
+        assert data.train_images.shape[0] == 15 and data.test_images.shape[0] == 9
+        first = np.asarray(Image.open(tmp_path / "pets" / "val" / "owl" / "0.png")).transpose(2, 0, 1)
+        assert np.array_equal(data.validation_images[4], first)
+        part = with_validation(few_images(only_classes(data, ["owl", "cat"]), 4))
+        assert part.train_labels.tolist() == [1] * 4 + [0] * 4 and part.validation_labels is not None
+        assert part.validation_labels.tolist() == [1, 1, 0, 0]
+
+
+def test_outputs_do_not_destroy_what_is_there(
+    transferred: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = str(run_of(transferred))
+    Image.new("RGB", (8, 8)).save("cat.png")
+    before = Path("cat.png").read_bytes()
+    assert main(["export", run]) == 0 and main(["export", run]) == 0  # the same again
+    (made,) = Path().glob("*.safetensors")
+    assert made.name == f"transfer-digits-fine-tune-10each-{run_of(transferred).name}.safetensors"
+    other = str(next((transferred / "pretrained" / "scratch-10each" / "runs").iterdir()))
+    capsys.readouterr()
+    for words, message in (
+        (("export", other, "--out", str(made)), "holds something else already"),
+        (("predict", run, "cat.png", "--out", "cat.png"), "is what is read"),
+        (("predict", run, "cat.png", "--out", str(made)), "written as FILE.png"),
+        (("predict", run, "cat.png", "--first", "3"), "--first is for --dataset"),
+    ):
+        assert main([*words]) == 2 and message in capsys.readouterr().err
+    assert Path("cat.png").read_bytes() == before
+    assert main(["predict", str(made), "--json", "--device", "cpu", "cat.png"]) == 0  # pictures may follow options
+    assert json.loads(capsys.readouterr().out)[0]["image"] == "cat.png"
+    with pytest.raises(SystemExit):
+        main(["predict", run, "cat.png", "--jsn"])
 
 
 def test_a_folder_with_one_class_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from resnet_bench import __version__
 from resnet_bench.cli import data, machine, networks, studies
@@ -17,9 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0 done, 1 failed, 2 bad input, 75 and 130 stopped by a signal."""
     from resnet_bench.study.stopping import Stopped, StopRequest
 
+    for stream in (sys.stdout, sys.stderr):  # the name of a file may be any bytes
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with StopRequest().listening() as stop:
         try:
-            arguments = make_parser().parse_args(argv)
+            arguments = _parse(argv)
             arguments.stop = stop
             code: int = arguments.command(arguments)
             sys.stdout.flush()
@@ -36,6 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:  # what was not foreseen: a disk or a device that went away
             print(f"resnet-bench: {error}", file=sys.stderr)
             return Failure.exit_code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; pictures may also follow options, which argparse alone does not understand."""
+    parser = make_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "images") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.images += map(Path, rest)
+    return arguments
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from resnet_bench.cli.arguments import (
     whole_numbers,
 )
 from resnet_bench.cli.shared import family_of, progress_line, render_transfer, train
-from resnet_bench.config import AUGMENTATION_OF, OPTIMIZERS, SCRATCH, TRANSFER_MODES
+from resnet_bench.config import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
 from resnet_bench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _add_finetune(commands: Commands) -> None:
     parser.add_argument("--weights", help=WEIGHTS_HELP)
     meaning = f"one or more of {', '.join(TRANSFER_MODES)} (fine-tune)"
     parser.add_argument("--mode", dest="modes", type=_modes, default=["fine-tune"], help=meaning)
-    meaning = "fine-tune: keep the layers up to this stage as they are; 0: the stem (all are trained)"
+    meaning = "with fine-tune: keep the layers up to this stage as they are; 0: the stem (all are trained)"
     parser.add_argument("--freeze-until", type=_stage, metavar="STAGE", help=meaning)
     parser.add_argument("--classes", type=_names, help="only these classes of the data, comma between them (all)")
     parser.add_argument("--images-per-class", type=count, help="so many, validation included (all)")
@@ -86,7 +86,10 @@ def _stage(text: str) -> int:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r}: name two or more, comma between them")
+    return names
 
 
 def _add_export(commands: Commands) -> None:
@@ -100,7 +103,7 @@ def _add_export(commands: Commands) -> None:
         "--features", action="store_true", help="what the classifier is given, for each image of --data"
     )
     parser.add_argument("--data", help=f"for features: {DATA_HELP} (what the network was trained on)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="(RUN's name, .safetensors or .npz)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="(the run's name, .safetensors or .npz)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
 
 
@@ -111,7 +114,7 @@ def _add_predict(commands: Commands) -> None:
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="files of pictures, of any size")
     _add_network(parser)
     parser.add_argument("--dataset", help=f"instead of files, test images of its classes of {DATA_HELP}")
-    parser.add_argument("--first", type=count, default=16, help="how many of them, the classes in turn (16)")
+    parser.add_argument("--first", type=count, help="how many of them, the classes in turn (16)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a picture too: images, predicted, actual; PNG")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
@@ -154,11 +157,8 @@ def finetune(arguments: argparse.Namespace) -> int:
     """Train in each mode, and compare."""
     from resnet_bench.data.select import part_name
     from resnet_bench.data.sources import find_source
-    from resnet_bench.results import TRANSFER, write_csv
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.sweep import check_writable
     from resnet_bench.study.trained import find_weights
-    from resnet_bench.study.transfer import Recipe, folder_name
+    from resnet_bench.study.transfer import Recipe, begin, folder_name
 
     if not arguments.data:
         raise UsageError(
@@ -172,6 +172,8 @@ def finetune(arguments: argparse.Namespace) -> int:
             f"--mode {transferring[0]} needs --weights: {WEIGHTS_HELP}" if transferring
             else "--weights: training from scratch begins with none; leave them out"
         )  # fmt: skip
+    if arguments.freeze_until is not None and FINE_TUNE not in arguments.modes:
+        raise UsageError("--freeze-until is for --mode fine-tune")
     source = find_source("cifar10", arguments.data)
     network = _network(arguments, source.image_shape)
     weights = find_weights(arguments.weights, network) if arguments.weights else None
@@ -192,16 +194,17 @@ def finetune(arguments: argparse.Namespace) -> int:
         name=part_name(source.name, arguments.classes, arguments.images_per_class),
     )
     part = dataclasses.replace(source, name=dataset.name, load=lambda _: dataset)
-    check_writable(StudyFolder(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / TRANSFER.file).exists():
-        write_csv(folder / TRANSFER.file, TRANSFER, [])
-    for mode in arguments.modes:
-        name = folder_name(mode, arguments.images_per_class)
-        title = f"{folder.name}/{name} (epochs: {arguments.epochs}, images per step: {arguments.batch_size})"
-        given = None if mode == SCRATCH else weights
-        runs = recipe.runs(mode, dataset, augmentation, arguments.seeds, given)
-        train(title, part, folder / name, runs, arguments, given, rendered=False)
+    given = {mode: None if mode == SCRATCH else weights for mode in arguments.modes}
+    runs = {m: recipe.runs(m, dataset, augmentation, arguments.seeds, given[m]) for m in arguments.modes}
+    begin(folder, runs, dataset, weights, arguments.images_per_class)
+    try:
+        for mode in arguments.modes:
+            name = folder_name(mode, arguments.images_per_class)
+            title = f"{folder.name}/{name} (epochs: {arguments.epochs}, images per step: {arguments.batch_size})"
+            train(title, part, folder / name, runs[mode], arguments, given[mode], rendered=False)
+    except Failure:  # of some runs; what is finished is compared all the same
+        render_transfer(folder, quiet=True)
+        raise
     render_transfer(folder, arguments.quiet)
     return 0
 
@@ -226,7 +229,7 @@ def export(arguments: argparse.Namespace) -> int:
     from resnet_bench.study.export import write_features, write_weights
 
     weights = _weights(arguments.run, arguments)
-    name = Path(arguments.run).name
+    name = weights.file_name
     if not arguments.features:
         if arguments.data:
             raise UsageError("--data is for --features")
@@ -236,7 +239,7 @@ def export(arguments: argparse.Namespace) -> int:
         return 0
     model = weights.build()
     assert weights.inputs is not None
-    source = _source(arguments.data or weights.provenance.get("dataset"))
+    source = _source_of(weights, arguments.data)
     out = arguments.out or Path(f"{name}.npz")
     dataset = source.load(progress_line("reading", False))
     device = find_device(arguments.device)
@@ -246,28 +249,45 @@ def export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _source(data: str | None) -> Source:
+def _source_of(weights: Weights, data: str | None) -> Source:
+    """The data that the user names, or those that the network was trained on, if they have a name."""
+    from resnet_bench.data.known import KNOWN
     from resnet_bench.data.sources import find_source
 
-    if data is None:
-        raise UsageError("--features needs --data: the weights do not say what they were trained on")
-    return find_source("cifar10", data)
+    trained_on = weights.provenance.get("dataset")
+    if data is None and trained_on not in KNOWN:
+        told = f"the network was trained on {trained_on}" if trained_on else "the weights do not say of what images"
+        raise UsageError(f"--features needs --data, which says where images lie or what they are called; {told}")
+    return find_source("cifar10", data or trained_on)
+
+
+def _check_picture(out: Path, read: list[Path]) -> None:
+    """Raise UsageError unless a picture may be written there."""
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: a picture is written as FILE.png")
+    if any(path.exists() and out.exists() and path.samefile(out) for path in read):
+        raise UsageError(f"--out {out}: is what is read; choose another place")
 
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print what pictures show; exit code 1 if one could not be read."""
+    from resnet_bench.data.sources import find_source
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study import predict as predicting
 
     if bool(arguments.images) == bool(arguments.dataset):
         raise UsageError("predict needs pictures: files, or --dataset NAME (and not both)")
+    if arguments.first and not arguments.dataset:
+        raise UsageError("--first is for --dataset")
+    if arguments.out:
+        _check_picture(arguments.out, [Path(arguments.weights), *arguments.images])
     weights = _weights(arguments.weights, arguments)
     model = weights.build()
     assert weights.inputs is not None and weights.classes is not None
     problems: list[str] = []
     if arguments.dataset:
-        dataset = _source(arguments.dataset).load(progress_line("reading", True))
-        examples = predicting.of_dataset(dataset, arguments.first, weights.inputs, weights.classes)
+        dataset = find_source("cifar10", arguments.dataset).load(progress_line("reading", True))
+        examples = predicting.of_dataset(dataset, arguments.first or 16, weights.inputs, weights.classes)
     else:
         examples, problems = predicting.of_files(arguments.images, weights.inputs)
     device = find_device(arguments.device)
@@ -279,8 +299,8 @@ def predict(arguments: argparse.Namespace) -> int:
         from resnet_bench.report.prediction_figure import Tile, write_predictions
 
         tiles = [Tile(p.example.pixels, p.predicted, p.probability, p.example.actual, p.correct) for p in predictions]
-        write_predictions(tiles, arguments.out)
-        print(f"{arguments.out}: a picture of {len(predictions)} predictions", file=sys.stderr)
+        drawn = write_predictions(tiles, arguments.out)
+        print(f"{arguments.out}: a picture of {drawn} predictions", file=sys.stderr)
     if problems:
         raise Failure("\n".join([f"{len(problems)} of {len(arguments.images)} could not be read:", *problems]))
     return 0

@@ -43,7 +43,7 @@ class Dataset:
         resized: what the training images are cropped from, where they were made of larger ones; pixels are then
             normalised by channel (mean and std), not by pixel.
         split: (image, class, "train" or "test") for each, where the split was made here.
-        validation_images: kept from the training images to choose among the states of a run; None: there are none.
+        validation_images: kept from training, to choose among the states of a run; None: there are none.
         validation_labels: int64, as many.
     """
 

@@ -1,6 +1,6 @@
 """A folder of images by class: decoded by Pillow once, kept as they are or resized, then cached as one file.
 
-    train/<class>/*, test/<class>/*    as they are; val/, valid/ or validation/ where there is no test/
+    train/<class>/*, test/<class>/*    as they are; val/ (valid/, validation/) is for the test where there is no test/
     <class>/*, or only train/          split here: a fifth of each class is kept for the test
 
 Images that are small are kept as they are, and must be of one size. Larger ones, of any size and shape, are resized by
@@ -18,7 +18,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,18 @@ SUFFIXES = frozenset(
     .qoi .sgi .tga .tif .tiff .webp
     """.split()  # noqa: SIM905
 )
-TRAIN, HELD_OUT = "train", ("test", "val", "valid", "validation")
+TRAIN, TEST, VALIDATION = "train", "test", ("val", "valid", "validation")
+HELD_OUT = (TEST, *VALIDATION)
 SMALLEST_SIDE, LARGEST_KEPT, LARGEST_SIDE = 8, 96, 512  # pixels
 USUAL_SIDE = 224  # of images that are resized, unless the user says another
 SHORTER_SIDE = 256 / 224  # of an image before its central square is taken, in sides of that square
 TEST_SHARE, SPLIT_SEED = 0.2, 0
 CACHE_KIND = "resnet-bench images 2"
 RESIZED = ("sources", "aspects", "statistics")
+VALIDATING = ("validation_images", "validation_labels")
 MOST_CACHED = 2 << 30  # bytes
 MOST_MEMORY = 0.7  # share of the machine's memory that pixels may take
+MOST_LENGTHS = 100  # the longer side of an image, in shorter ones
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on width and height are exchanged
 Progress = Callable[[int, int], None]  # (done, total)
 Classes = dict[str, list[Path]]  # sorted image files by class
@@ -79,16 +82,19 @@ class Tree:
         train: by class.
         test: by class; the same classes.
         split_here: they were one tree.
+        validation: by class; the same classes; empty: there is no such folder beside the test images.
     """
 
     root: Path
     train: Classes
     test: Classes
     split_here: bool
+    validation: Classes = field(default_factory=dict)
 
     def files(self) -> list[Path]:
-        """All of them, training images first."""
-        return [path for classes in (self.train, self.test) for files in classes.values() for path in files]
+        """All of them, training images first, then those for the test."""
+        splits = (self.train, self.test, self.validation)
+        return [path for classes in splits for files in classes.values() for path in files]
 
     def split(self) -> tuple[tuple[str, str, str], ...]:
         """(image, class, split) for each, if they were one tree."""
@@ -116,10 +122,11 @@ def list_images(folder: Path) -> Tree:
         return _split(folder, _class_folders(root if root.is_dir() else folder))
     if not root.is_dir():
         raise UsageError(f"{folder}: no folder train/ beside {held_out}/; expected train/<class>/* and test/<class>/*")
-    splits = {name: _class_folders(folder / name) for name in (TRAIN, held_out)}
+    used = [held_out, *(name for name in there if held_out == TEST != name and _has_images(folder / name))]
+    splits = {name: _class_folders(folder / name) for name in (TRAIN, *used[:2])}
     if not any(files for split in splits.values() for files in split.values()):
         raise UsageError(f"{folder}: no image in {TRAIN}/<class>/ and {held_out}/<class>/ ({_suffixes()})")
-    for split, other in ((TRAIN, held_out), (held_out, TRAIN)):
+    for split, other in (pair for name in splits if name != TRAIN for pair in ((TRAIN, name), (name, TRAIN))):
         for name, files in splits[other].items():
             if name not in splits[split]:
                 raise UsageError(f"{folder}: class {name!r} is missing in {split}/ (it is in {other}/); add it there")
@@ -127,7 +134,8 @@ def list_images(folder: Path) -> Tree:
                 raise UsageError(
                     f"{folder / other / name}: no image in this class folder; add some or remove the class"
                 )
-    return _checked(Tree(folder, splits[TRAIN], splits[held_out], split_here=False))
+    validation = splits[used[1]] if len(used) > 1 else {}
+    return _checked(Tree(folder, splits[TRAIN], splits[held_out], False, validation))
 
 
 def _checked(tree: Tree) -> Tree:
@@ -254,6 +262,7 @@ def _content_key(tree: Tree) -> str:
 def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | None) -> Dataset:
     paths = tree.files()
     num_train = sum(map(len, tree.train.values()))
+    end = num_train + sum(map(len, tree.test.values()))
     if side is None:
         height, width = _kept_shape(paths[0])
         views, source_side = _allocate(len(paths), height, width), 0
@@ -268,7 +277,7 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
         if side is None:
             views[number] = _kept(picture, views.shape[2:], paths[number], paths[0])
             return
-        views[number] = _channels(central_square(picture, side))
+        views[number] = _channels(central_square(picture, side, paths[number]))
         if number < num_train and sources is not None and aspects is not None:
             squeezed = picture.resize((source_side, source_side), Image.Resampling.BILINEAR)
             sources[number], aspects[number] = _channels(squeezed), picture.width / picture.height
@@ -282,16 +291,24 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
         tuple(tree.train),
         views[:num_train],
         _labels(tree.train),
-        views[num_train:],
+        views[num_train:end],
         _labels(tree.test),
         resized,
+        validation_images=views[end:] if tree.validation else None,
+        validation_labels=_labels(tree.validation) if tree.validation else None,
     )
 
 
-def central_square(picture: Image.Image, side: int) -> Image.Image:
-    """The shorter side resized to 256 for a side of 224, else in that proportion; then the central square."""
+def central_square(picture: Image.Image, side: int, path: Path) -> Image.Image:
+    """The shorter side resized to 256 for a side of 224, else in that proportion; then the central square.
+
+    Raises:
+        UsageError: the picture at `path` is too long for that.
+    """
     shorter = round(side * SHORTER_SIDE)
     width, height = picture.size
+    if max(width, height) > MOST_LENGTHS * min(width, height):
+        raise UsageError(f"{path}: {width}x{height} pixels, too long and narrow; cut it")
     tall = width <= height
     size = (shorter, int(shorter * height / width)) if tall else (int(shorter * width / height), shorter)
     resized = picture.resize(size, Image.Resampling.BILINEAR)
@@ -390,6 +407,7 @@ def _write_cached(path: Path, dataset: Dataset) -> Dataset:
         "train_labels": dataset.train_labels,
         "test_images": dataset.test_images,
         "test_labels": dataset.test_labels,
+        **{name: array for name in VALIDATING if (array := getattr(dataset, name)) is not None},
         **resized,
     }
     if sum(array.nbytes for array in pixels.values()) > MOST_CACHED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from resnet_bench.data.batches import normalise
 from resnet_bench.data.dataset import Images
-from resnet_bench.data.folder import central_square
+from resnet_bench.data.folder import MOST_LENGTHS, central_square, read_picture
 from resnet_bench.errors import UsageError
 
 # Mean and std of ImageNet's training pixels, which torchvision's published weights were trained with.
@@ -57,16 +58,19 @@ class Inputs:
             mean = mean.mean(dim=(1, 2), keepdim=True)
         return Inputs(shape, resized, mean, self.inverse_std)
 
-    def prepare(self, picture: Image.Image) -> Images:
-        """A picture, upright and in RGB, made what the training images were: uint8 [C, H, W].
+    def read(self, path: Path) -> Images:
+        """A picture, made what the training images were: uint8 [C, H, W].
 
-        One of just their size is left as it is. Of others the central part is taken: as in evaluation if the training
-        images were cut out of larger ones, else as large as it can be.
+        The central part is taken: as in evaluation if the training images were cut out of larger ones, else as large
+        as it can be.
+
+        Raises:
+            UsageError: no readable image, or one too long and narrow.
         """
         channels, height, width = self.shape
-        if picture.size != (width, height):
-            picture = central_square(picture, height) if self.resized else _largest(picture, height, width)
-        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+        picture = read_picture(path)
+        picture = central_square(picture, height, path) if self.resized else _largest(picture, height, width, path)
+        pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
         return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -103,12 +107,16 @@ class Inputs:
             if not mean.isfinite().all() or (inverse_std is not None and not inverse_std.isfinite().all()):
                 raise ValueError("a value that is not finite")
             return cls((channels, height, width), bool(value["resized"]), mean, inverse_std)
-        except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, RecursionError) as error:
             raise UsageError(f"{where}: what it says of its images is not understood ({error})") from None
 
 
-def _largest(picture: Image.Image, height: int, width: int) -> Image.Image:
+def _largest(picture: Image.Image, height: int, width: int, path: Path) -> Image.Image:
     """The largest central part of that shape, resized."""
+    if picture.size == (width, height):
+        return picture
+    if max(picture.size) > MOST_LENGTHS * min(picture.size):
+        raise UsageError(f"{path}: {picture.width}x{picture.height} pixels, too long and narrow; cut it")
     scale = max(width / picture.width, height / picture.height)
     size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2

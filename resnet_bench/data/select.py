@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,13 +15,24 @@ from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.errors import UsageError
 
 Indices = NDArray[np.int64]
+MOST_NAMED = 32  # characters of classes in a name
 VALIDATION_SHARE, MOST_VALIDATION = 0.2, 200  # of a class's training images
 
 
 def part_name(name: str, classes: Sequence[str] | None, images_per_class: int | None) -> str:
-    """What a part of a dataset is called, so as not to pose as the whole: `cifar10-2classes-100each`."""
-    name += f"-{len(classes)}classes" if classes else ""
+    """What a part of a dataset is called, so as not to pose as the whole: `cifar10-cat+dog-100each`.
+
+    Many classes, or such whose names are not plain, are told by their number and a hash: `cifar10-8classes-1f0c`.
+    """
+    if classes:
+        told = "+".join(classes)
+        plain = len(told) <= MOST_NAMED and re.fullmatch(r"[A-Za-z0-9_.+-]+", told)
+        name += f"-{told if plain else _hashed(classes)}"
     return name + (f"-{images_per_class}each" if images_per_class else "")
+
+
+def _hashed(classes: Sequence[str]) -> str:
+    return f"{len(classes)}classes-{hashlib.sha256(chr(0).join(classes).encode()).hexdigest()[:4]}"
 
 
 def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
@@ -39,6 +51,10 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
         numbers[dataset.classes.index(name)] = number
     train, test = (np.flatnonzero(numbers[labels] >= 0) for labels in (dataset.train_labels, dataset.test_labels))
     part = _of_train(dataset, train)
+    if dataset.validation_images is not None and dataset.validation_labels is not None:
+        kept = np.flatnonzero(numbers[dataset.validation_labels] >= 0)
+        images, labels = dataset.validation_images[kept], numbers[dataset.validation_labels[kept]]
+        part = replace(part, validation_images=images, validation_labels=labels)
     return replace(
         part,
         classes=tuple(names),
@@ -59,11 +75,16 @@ def few_images(dataset: Dataset, images_per_class: int) -> Dataset:
 
 
 def with_validation(dataset: Dataset) -> Dataset:
-    """A fifth of each class's training images, at least one and at most 200, kept for validation.
+    """With a fifth of each class's training images, at least one and at most 200, kept for validation.
+
+    A dataset that has validation images of its own stays as it is.
 
     Raises:
         UsageError: a class has fewer than two training images.
     """
+
+    if dataset.validation_images is not None:
+        return dataset
 
     def wanted(count: int) -> int:
         return max(1, min(MOST_VALIDATION, round(VALIDATION_SHARE * count)))

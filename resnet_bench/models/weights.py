@@ -32,6 +32,7 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
 COUNTERS = "num_batches_tracked"  # what we have no use for
 MOST_BYTES = 4 << 30
 MOST_NAMED = 8  # faults in one message
+DEEPEST = 1202  # layers; table 6
 OURS = "resnet-bench "  # what facts in a file of ours begin with
 
 
@@ -71,6 +72,19 @@ class Weights:
         sha256.update(self.inputs.to_json().encode() if self.inputs else b"")
         return sha256.hexdigest()
 
+    @property
+    def file_name(self) -> str:
+        """What to call a file of it, without a suffix."""
+        run = [self.provenance[name] for name in ("study", "run_id") if name in self.provenance]
+        return "-".join(run).replace("/", "-") or Path(self.origin).stem.replace(" ", "-")
+
+    def check(self, in_channels: int | None = None) -> None:
+        """Raise UsageError unless the network is known and these are its weights, and take images of such channels."""
+        if self.network is None:
+            raise UsageError(f"{self.origin}: says not of which network it is; name it with --arch and --depth")
+        model = self._network(in_channels or (self.inputs.shape[0] if self.inputs else 3), len(self.classes or ()) or 1)
+        adopt(model, self, head=self.classes is not None)
+
     def build(self) -> Net:
         """The network with these weights, its classifier included, in eval mode, on the CPU.
 
@@ -78,23 +92,28 @@ class Weights:
             UsageError: the network, its classes or its images are not known, or the weights are another one's.
         """
         if self.network is None or self.inputs is None:
+            unknown = "of which network it is" if self.network is None else "what images it takes"
             raise UsageError(
-                f"{self.origin}: says not of which network it is and what images it takes; files that "
-                "resnet-bench export writes do, and --arch names one of torchvision's"
+                f"{self.origin}: says not {unknown}; the folder of a run does, and what resnet-bench export makes of "
+                "it; of torchvision's networks --arch says enough"
             )
         if self.classes is None:
             raise UsageError(f"{self.origin}: has no classifier")
-        model = build_model(
+        model = self._network(self.inputs.shape[0], len(self.classes))
+        adopt(model, self, head=True)
+        return model.eval()
+
+    def _network(self, in_channels: int, num_classes: int) -> Net:
+        assert self.network is not None
+        return build_model(
             self.network.arch,
             self.network.depth,
             self.network.shortcut,
-            in_channels=self.inputs.shape[0],
-            num_classes=len(self.classes),
+            in_channels=in_channels,
+            num_classes=num_classes,
             generator=torch.Generator(),
             family=self.network.family,
         )
-        adopt(model, self, head=True)
-        return model.eval()
 
 
 def read_weights(place: str, name: NetworkName | None = None) -> Weights:
@@ -117,8 +136,8 @@ def read_weights(place: str, name: NetworkName | None = None) -> Weights:
         raise UsageError(f"{place}: no such file, and no run's folder (or {DEFAULT!r}: what torchvision publishes)")
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path}: larger than {MOST_BYTES >> 30} GB; not the weights of one of these networks")
-    stored, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
-    weights = _with_facts(Weights(_plain_names(path, stored), str(path)), facts)
+    stored, facts = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), {})
+    weights = _with_facts(Weights(_checked(str(path), stored), str(path)), facts)
     if name is not None and weights.network not in (None, name):
         raise UsageError(f"{path}: weights of {called(weights.network)}, not of {called(name)}")
     return weights if weights.network else _guessed(weights, name)
@@ -135,7 +154,7 @@ def to_safetensors(weights: Weights) -> bytes:
         "provenance": json.dumps(dict(weights.provenance)),
     }
     facts = {f"{OURS}{name}": text for name, text in known.items() if text}
-    tensors = {name: tensor.contiguous() for name, tensor in weights.tensors.items()}
+    tensors = {name: tensor.contiguous().clone() for name, tensor in weights.tensors.items()}  # none shares storage
     return save(tensors, {"format": "pt", **facts})
 
 
@@ -145,14 +164,22 @@ def _with_facts(weights: Weights, facts: Mapping[str, str]) -> Weights:
     if not told:
         return weights
     try:
-        network = NetworkName(*json.loads(told["network"]))
-        classes = tuple(map(str, json.loads(told["classes"])))
-        provenance = {str(name): str(text) for name, text in json.loads(told["provenance"]).items()}
-        check_network(network)
-        inputs = Inputs.from_json(told["inputs"], weights.origin)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        network = _network(json.loads(told["network"])) if "network" in told else None
+        classes = tuple(map(str, json.loads(told["classes"]))) if "classes" in told else None
+        provenance = {str(name): str(text) for name, text in json.loads(told.get("provenance", "{}")).items()}
+        inputs = Inputs.from_json(told["inputs"], weights.origin) if "inputs" in told else None
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(f"{weights.origin}: what it says of itself is not understood ({error!r})") from None
     return replace(weights, network=network, classes=classes, inputs=inputs, provenance=provenance)
+
+
+def _network(value: Any) -> NetworkName:
+    family, arch, depth, shortcut = value
+    if type(depth) is not int or not 0 < depth <= DEEPEST:
+        raise ValueError(f"a depth of {depth}")
+    name = NetworkName(str(family), str(arch), depth, str(shortcut))
+    check_network(name)
+    return name
 
 
 def _guessed(weights: Weights, name: NetworkName | None) -> Weights:
@@ -183,18 +210,25 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise UsageError(f"{path}: not a file of safetensors ({_first_line(error)})") from None
 
 
+def _is_safetensors(path: Path) -> bool:
+    """By its first bytes: the length of a header, and its opening brace."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
 def _read_torch(path: Path) -> dict[str, Any]:
+    no_weights = f"{path}: not a state dict as torch.save writes it, nor safetensors"
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         if not any(word in str(error) for word in ("Unsupported global", "Unsupported class", "GLOBAL", "REDUCE")):
-            raise UsageError(f"{path}: not a file of weights ({_first_line(error)})") from None
+            raise UsageError(no_weights) from None
         raise UsageError(
             f"{path}: holds more than tensors, so it is not read: code in it would be executed; store the state dict "
             "alone (torch.save(model.state_dict(), ...)), or as safetensors"
         ) from None
-    except Exception as error:  # a file that is none, or made on purpose, can raise anything
-        raise UsageError(f"{path}: not a file of weights ({_first_line(error)})") from None
+    except Exception:  # a file that is none, or made on purpose, can raise anything
+        raise UsageError(no_weights) from None
     if isinstance(stored, Mapping):
         for wrapper in WRAPPERS:
             if isinstance(stored.get(wrapper), Mapping):
@@ -207,39 +241,65 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def _plain_names(path: Path, stored: Mapping[str, Any]) -> dict[str, Tensor]:
+def _checked(origin: str, stored: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors by their plain names; UsageError, which names it, if one is not what weights are."""
     tensors = {}
     for name, value in stored.items():
         while isinstance(name, str) and name.startswith(PREFIXES):
             name = name.removeprefix(next(prefix for prefix in PREFIXES if name.startswith(prefix)))  # noqa: PLW2901
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise UsageError(f"{path}: {str(name)[:60]!r} is no tensor; not a state dict")
-        if not name.endswith(COUNTERS):
-            tensors[name] = value
+            raise UsageError(f"{origin}: {str(name)[:60]!r} is no tensor; not a state dict")
+        if name.endswith(COUNTERS):
+            continue
+        dense = value.layout == torch.strided and not (value.is_meta or value.is_quantized or value.is_nested)
+        if not (dense and value.is_floating_point()):
+            raise UsageError(
+                f"{origin}: {name} is {value.dtype}, {value.layout}; weights are dense floating-point numbers"
+            )
+        if not value.isfinite().all():
+            raise UsageError(f"{origin}: {name} holds values that are not finite")
+        tensors[name] = value
     if not tensors:
-        raise UsageError(f"{path}: holds no weights")
+        raise UsageError(f"{origin}: holds no weights")
     return tensors
 
 
 def _published(name: NetworkName) -> Weights:
+    """Of the recipe that `Inputs.imagenet` is of; newer ones, where there are any, cut their images otherwise."""
     short = next((short for short, other in NAMED.items() if other == name), None)
     if short is None or name.arch == "plain":
         known = ", ".join(short for short, other in NAMED.items() if other.arch != "plain")
-        raise UsageError(f"--weights {DEFAULT}: published are those of {known}, with the 7x7 stem and option B")
-    if os.environ.get("RESNET_BENCH_OFFLINE"):
-        raise Failure(f"--weights {DEFAULT}: RESNET_BENCH_OFFLINE forbids to fetch them; {_by_hand(short)}")
+        raise UsageError(
+            f"--weights {DEFAULT}: published are those of {known}, with the 7x7 stem (--stem 7x7), option B"
+        )
     from torchvision.models import get_model_weights
 
-    published = get_model_weights(short)["DEFAULT"]
-    try:
-        tensors = published.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise Failure(
-            f"--weights {DEFAULT}: {published.url} cannot be had ({_first_line(error)}); {_by_hand(short)}"
-        ) from None
+    published = get_model_weights(short)["IMAGENET1K_V1"]
+    path = _fetched(published.url, short)
     origin = f"torchvision {short} {published.name}"
-    tensors = _plain_names(Path(published.url), tensors)
-    return Weights(tensors, origin, name, tuple(published.meta["categories"]), Inputs.imagenet())
+    return Weights(
+        _checked(origin, _read_torch(path)), origin, name, tuple(published.meta["categories"]), Inputs.imagenet()
+    )
+
+
+def _fetched(url: str, short: str) -> Path:
+    """The file at `url`, from torch's cache or the net; its name holds the first digits of its SHA-256."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    begin = path.stem.rsplit("-", 1)[1]
+    if not path.exists():
+        if os.environ.get("RESNET_BENCH_OFFLINE", "0") not in ("", "0"):
+            raise Failure(f"--weights {DEFAULT}: RESNET_BENCH_OFFLINE=1 forbids downloading; {_by_hand(short)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=begin, progress=False)
+        except (OSError, RuntimeError) as error:
+            why = _first_line(error)
+            raise Failure(f"--weights {DEFAULT}: {url} cannot be had ({why}); {_by_hand(short)}") from None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(begin):
+        raise Failure(f"{path}: not what was published (its SHA-256 begins with {found[:8]}, not {begin}); remove it")
+    return path
 
 
 def _by_hand(short: str) -> str:

@@ -18,7 +18,11 @@ from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panel
 from resnet_bench.report.depth_figure import draw_depth
 from resnet_bench.report.load import StudyFrames, select
 
-TRAIN, TEST = "train_top1_err", "test_top1_err"
+TRAIN, VALIDATION, TEST = "train_top1_err", "validation_top1_err", "test_top1_err"
+# Line, its width, and how dark the band of the seeds is.
+LOOKS: dict[str, tuple[str, float, float]] = {
+    TRAIN: ("--", 0.9, 0.10), VALIDATION: (":", 1.3, 0.0), TEST: ("-", 1.9, 0.20)
+}  # fmt: skip
 LONG = 20_000  # steps from which on the axes are the paper's: "iter. (1e4)", and the first steep fall is cut off
 PLAIN: Arm = ("plain", "none")
 
@@ -72,7 +76,7 @@ def draw_curves(frames: StudyFrames) -> Figure:
     figure, all_axes = panels([wording.arm_title(arm) for arm in frames.arms], caption, longest_label(curves))
     for axes, (arm, by_metric) in zip(all_axes, cells.items(), strict=True):
         for metric, group in by_metric.items():
-            plot_curves(axes, group, frames.depths, dashed=metric == TRAIN)
+            plot_curves(axes, group, frames.depths, metric)
         finish_panel(axes, curves, by_metric[TEST] or by_metric[TRAIN], frames.depths, arm_name(arm))
     legend_above(figure, curve_handles(curves, _several_seeds(frames), both=True))
     return figure
@@ -87,7 +91,7 @@ def draw_degradation(frames: StudyFrames) -> Figure:
     caption = _curves_caption(frames, curves, _degradation_head(pair))
     figure, all_axes = panels(["training error", "test error"], caption, longest_label(curves))
     for axes, (metric, group) in zip(all_axes, groups.items(), strict=True):
-        plot_curves(axes, group, frames.depths, dashed=metric == TRAIN)
+        plot_curves(axes, group, frames.depths, metric)
         finish_panel(axes, curves, group, frames.depths, "plain")
     legend_above(figure, curve_handles(curves, _several_seeds(frames), both=False))
     return figure
@@ -143,10 +147,10 @@ def _is_long(curves: Sequence[MeanCurve]) -> bool:
     return max((curve.steps for curve in curves), default=0) >= LONG
 
 
-def plot_curves(axes: Axes, curves: Sequence[MeanCurve], depths: Sequence[int], dashed: bool) -> None:
-    """Means as lines, thin and dashed for training error, and bands from the lowest to the highest seed."""
+def plot_curves(axes: Axes, curves: Sequence[MeanCurve], depths: Sequence[int], metric: str) -> None:
+    """Means as lines, thin and broken but for the test error, and bands from the lowest to the highest seed."""
     scale = 1e4 if _is_long(curves) else 1
-    style, width, alpha = ("--", 0.9, 0.10) if dashed else ("-", 1.9, 0.20)
+    style, width, alpha = LOOKS[metric]
     for curve in curves:
         color, x = depth_color(curve.depth, depths), curve.points.index / scale
         # A single row has no line to draw, so it gets a marker.
@@ -189,14 +193,17 @@ def _several_seeds(frames: StudyFrames) -> bool:
     return bool(frames.finished.groupby(["arch", "shortcut", "depth"]).size().max() > 1)
 
 
-def curve_handles(curves: Sequence[MeanCurve], several: bool, both: bool) -> list[Artist]:
+def curve_handles(
+    curves: Sequence[MeanCurve], several: bool, both: bool, metrics: Sequence[str] = (TRAIN, TEST)
+) -> list[Artist]:
     """The legend of `plot_curves`; `several` seeds have a mean and a band, `both` errors may stand in one panel."""
     if not curves:
         return []
     mean = "mean over seeds" if several else "one seed"
+    names = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
     lines: list[Artist] = [
-        Line2D([], [], color="#444444", linestyle="--", linewidth=0.9, label="training error" if both else "training"),
-        Line2D([], [], color="#444444", linewidth=1.9, label="test error" if both else "test"),
+        Line2D([], [], color="#444444", ls=LOOKS[m][0], lw=LOOKS[m][1], label=names[m] + (" error" * both))
+        for m in metrics
     ]
     band: list[Artist] = [Patch(color="#444444", alpha=0.2, linewidth=0, label=f"line: {mean}; band: min to max")]
     return lines + (band if several else [])

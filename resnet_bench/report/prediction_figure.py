@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from resnet_bench.errors import UsageError
+from resnet_bench.files import write_atomically
 from resnet_bench.report.canvas import CHARACTER, styled
 
 COLUMNS, MOST = 8, 400  # tiles in a row, and in a picture
@@ -72,13 +73,12 @@ def draw_predictions(tiles: Sequence[Tile]) -> Figure:
     return figure
 
 
-def write_predictions(tiles: Sequence[Tile], path: Path) -> None:
-    """Write the picture as PNG, of the first 400. UsageError if it cannot be written."""
-    figure = draw_predictions(tiles[:MOST])
-    try:
-        figure.savefig(path, format="png", dpi=150)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from None
+def write_predictions(tiles: Sequence[Tile], path: Path) -> int:
+    """Write the picture as PNG, of the first 400; gives how many. Failure if it cannot be written."""
+    drawn, content = tiles[:MOST], io.BytesIO()
+    draw_predictions(drawn).savefig(content, format="png", dpi=150)
+    write_atomically(path, content.getvalue())
+    return len(drawn)
 
 
 def _pixels(image: Any) -> Any:

@@ -147,10 +147,9 @@ def verdict(frame: pd.DataFrame) -> str:
         if len(means) == 1:
             sentences.append(f"{begin}: {best} {means[best]:.1f} % test error; nothing to compare it with.")
             continue
-        chosen = rows[rows["mode"] == best] if best != SCRATCH else rows[rows["mode"] != SCRATCH]
-        found = gain(frame, chosen[chosen["mode"] == chosen["mode"].iloc[0]])
+        found = gain(frame, rows[rows["mode"] == best])
         told = f"{begin} the lowest test error is that of {best}: {means[best]:.1f} %"
-        if best != SCRATCH and SCRATCH in means and found is not None:
+        if best != SCRATCH and found is not None:
             told += f" against {means[SCRATCH]:.1f} % from scratch ({_points(found)})"
         sentences.append(f"{told}.")
     return " ".join(sentences) or "No run has finished."
@@ -186,8 +185,8 @@ def transfer_table(frame: pd.DataFrame, name: str) -> TextTable:
             ]
         )
     notes = [
-        "Errors in %, mean ± std (n seeds), of the state with the lowest validation error; the test images take no "
-        "part in choosing it. A validation error is the lowest of all epochs, so it flatters.",
+        "Errors in %, mean ± std (n seeds), of the state with the lowest validation error (of equal ones the lowest "
+        "loss); the test images take no part. That validation error is the lowest of all epochs, so it flatters.",
         "Intervals: Student's t over seeds; below scratch: points of test error, paired by seed. Seeds draw the new "
         "classifier (from scratch all weights), the batches and their augmentation; the images are the same.",
         _diverged(frame),

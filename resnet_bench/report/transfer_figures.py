@@ -19,6 +19,7 @@ from resnet_bench.report.confusion_figure import confusions, draw_matrices, draw
 from resnet_bench.report.figures import (
     TEST,
     TRAIN,
+    VALIDATION,
     curve_handles,
     finish_panel,
     longest_label,
@@ -30,6 +31,7 @@ from resnet_bench.results import CONFUSION, CURVES, TRANSFER
 
 STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
 DODGE = 0.06  # between modes, as a share of the images by class
+METRICS = (TRAIN, VALIDATION, TEST)
 ByMode = Mapping[str, StudyFrames]  # the studies of one number of images a class
 
 
@@ -80,24 +82,26 @@ def images(value: float) -> str:
 def draw_transfer_curves(studies: ByMode, name: str) -> Figure:
     """Training and test error over steps, one panel per mode."""
     cells = {
-        mode: {metric: [c for arm in frames.arms for c in mean_curves(frames, metric, arm)] for metric in (TRAIN, TEST)}
+        mode: {metric: [c for arm in frames.arms for c in mean_curves(frames, metric, arm)] for metric in METRICS}
         for mode, frames in studies.items()
     }
     curves = [curve for by_metric in cells.values() for group in by_metric.values() for curve in group]
     depths = sorted({depth for frames in studies.values() for depth in frames.depths})
     tested = pd.concat([frames.finished_curves["test_images"] for frames in studies.values()])
+    checked = pd.concat([frames.finished["validation_images"] for frames in studies.values()])
     caption = (
-        "Error during training. Training error: running, on the images as trained on since the last point; "
-        f"test error: eval mode, on {wording.range_of(tested)} test images; neither decides which state is kept. "
+        "Error during training. Training error: running, on the images as trained on since the last point; validation "
+        f"error: on {wording.range_of(checked)} images, by which the state is selected; test error: on "
+        f"{wording.range_of(tested)} images. "
         f"{_conditions(studies)} Made from {CURVES.file} of the studies in {name}."
     )
     figure, all_axes = panels(list(studies), caption, longest_label(curves))
     for axes, (mode, by_metric) in zip(all_axes, cells.items(), strict=True):
         for metric, group in by_metric.items():
-            plot_curves(axes, group, depths, dashed=metric == TRAIN)
+            plot_curves(axes, group, depths, metric)
         finish_panel(axes, curves, by_metric[TEST], depths, mode)
     several = any(len(set(frames.finished["seed"])) > 1 for frames in studies.values())
-    legend_above(figure, curve_handles(curves, several, both=True))
+    legend_above(figure, curve_handles(curves, several, both=True, metrics=METRICS))
     return figure
 
 

@@ -16,16 +16,30 @@ from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
 from resnet_bench.files import write_atomically
 from resnet_bench.models import Net
-from resnet_bench.models.weights import Weights, head_of, to_safetensors
+from resnet_bench.models.weights import Weights, head_of, read_weights, to_safetensors
 
 BATCH = 100
 
 
 def write_weights(weights: Weights, path: Path) -> None:
-    """As safetensors; UsageError if the name says otherwise."""
+    """As safetensors.
+
+    Raises:
+        UsageError: the name says otherwise, or other weights stand there; they are of an unknown or another network.
+    """
     if path.suffix != ".safetensors":
         raise UsageError(f"--out {path}: weights are written as FILE.safetensors")
+    weights.check()
+    if path.exists() and not _holds(path, weights):
+        raise UsageError(f"{path}: holds something else already; choose another place with --out")
     write_atomically(path, to_safetensors(weights))
+
+
+def _holds(path: Path, weights: Weights) -> bool:
+    try:
+        return read_weights(str(path)).digest == weights.digest
+    except UsageError:
+        return False
 
 
 def write_features(model: Net, inputs: Inputs, dataset: Dataset, path: Path, device: torch.device) -> tuple[int, int]:

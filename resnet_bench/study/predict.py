@@ -12,7 +12,6 @@ import torch
 from torch.nn import functional as F
 
 from resnet_bench.data.dataset import Dataset, Images
-from resnet_bench.data.folder import read_picture
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
 from resnet_bench.models import Net
@@ -59,8 +58,8 @@ def of_files(paths: Iterable[Path], inputs: Inputs) -> tuple[list[Example], list
     for path in paths:
         try:
             if not path.is_file():
-                raise UsageError(f"{path}: no such file")
-            examples.append(Example(str(path), inputs.prepare(read_picture(path))))
+                raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}")
+            examples.append(Example(str(path), inputs.read(path)))
         except UsageError as error:
             problems.append(str(error))
     return examples, problems

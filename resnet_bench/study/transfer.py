@@ -1,13 +1,14 @@
 """Transfer learning: runs that begin with a trained network, beside runs that do not, and what came of them.
 
 results/transfer-<data>/        transfer.csv and its report
-    <mode>/                     an ordinary study: its runs, tables, figures and report
+    <mode>/                     an ordinary study: its runs and their tables
     <mode>-<n>each/             the same with n images of each class
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING
 from resnet_bench.architectures import CIFAR, NetworkName
 from resnet_bench.config import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES, USUAL, RunConfig
 from resnet_bench.errors import UsageError
-from resnet_bench.results import RUNS, TRANSFER, RunRow, TransferRow, read_csv, write_csv
+from resnet_bench.results import PLAN, RUNS, TRANSFER, RunRow, TransferRow, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.sweep import check_writable
 
 if TYPE_CHECKING:
     from resnet_bench.data.dataset import Dataset
@@ -79,6 +81,7 @@ class Recipe:
         images = len(dataset.train_labels)
         batch = min(self.batch_size, images)
         row_every = max(1, round(images / batch))
+        steps = max(1, round(self.epochs * images / batch))
         usual_lr, decay = USUAL[self.optimizer] or (RATES[mode], 1e-4)
         return [
             RunConfig(
@@ -89,7 +92,7 @@ class Recipe:
                 shortcut=self.network.shortcut,
                 family=self.network.family,
                 seed=seed,
-                steps=self.epochs * row_every,
+                steps=steps,
                 batch_size=batch,
                 lr=usual_lr if self.lr is None else self.lr,
                 schedule="cosine",
@@ -104,6 +107,36 @@ class Recipe:
             )
             for seed in sorted(seeds)
         ]
+
+
+def begin(
+    folder: Path,
+    runs: Mapping[str, Sequence[RunConfig]],
+    dataset: Dataset,
+    weights: Weights | None,
+    images_per_class: int | None,
+) -> None:
+    """Make the folder for runs, by mode, once it is known that they can be made and compared.
+
+    Raises:
+        UsageError: the folder is a study of its own, or holds what these must not be compared with; the weights are
+            another network's, or for images of other channels.
+        Failure: the folder cannot be written.
+    """
+    if any((folder / table.file).exists() for table in (RUNS, PLAN)):
+        raise UsageError(f"{folder}: is a study of its own; use another --name")
+    if weights is not None:
+        if weights.inputs is not None:
+            weights.inputs.for_images(dataset.image_shape, resized=False)
+        weights.check(dataset.image_shape[0])
+    there = [Terms.of_row(row) for row in compared(folder)] if folder.exists() else []
+    levels = {mode: folder_name(mode, images_per_class).removeprefix(mode) for mode in runs}
+    new = [Terms.of_run(run, mode, levels[mode], dataset) for mode, planned in runs.items() for run in planned]
+    check_comparable(folder, [*there, *new])
+    check_writable(StudyFolder(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / TRANSFER.file).exists():
+        write_csv(folder / TRANSFER.file, TRANSFER, [])
 
 
 def folder_name(mode: str, images_per_class: int | None) -> str:
@@ -129,8 +162,63 @@ def _mode_of_name(name: str) -> str:
 
 
 def compared(folder: Path) -> list[TransferRow]:
-    """The rows of transfer.csv, from the finished runs of the studies in the folder."""
-    return [_row(study, run) for study in studies_of(folder) for run in sorted_runs(study)]
+    """The rows of transfer.csv, from the finished runs of the studies in the folder.
+
+    Raises:
+        UsageError: they cannot be compared.
+    """
+    rows = [_row(study, run) for study in studies_of(folder) for run in sorted_runs(study)]
+    check_comparable(folder, [Terms.of_row(row) for row in rows])
+    return rows
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all modes share that are compared at one number of images.
+
+    Attributes:
+        level: which number: what the study's name says after the mode.
+        dataset_digest: of the images.
+        recipe: the protocol, without what a mode may have of its own: its learning rate and what is frozen.
+        weights: digest of what they begin with; None: from scratch.
+    """
+
+    level: str
+    dataset_digest: str
+    recipe: str
+    weights: str | None
+
+    @classmethod
+    def of_row(cls, row: TransferRow) -> Terms:
+        """Of a finished run."""
+        level = row.study.removeprefix(row.mode)
+        return cls(level, row.dataset_digest, _common(row.protocol, row.mode), row.weights or None)
+
+    @classmethod
+    def of_run(cls, run: RunConfig, mode: str, level: str, dataset: Dataset) -> Terms:
+        """Of a run to be made."""
+        return cls(level, dataset.digest, _common(run.protocol, mode), run.weights or None)
+
+
+def _common(protocol: str, mode: str) -> str:
+    return re.sub(r"-freeze\d+|-lr[^/]*", "", protocol.removeprefix(f"{mode}-"))
+
+
+def check_comparable(folder: Path, terms: Sequence[Terms]) -> None:
+    """Raise UsageError, which names the difference, if runs at one number of images must not be compared."""
+    for name, what in (("dataset_digest", "images"), ("recipe", "protocols"), ("weights", "weights to begin with")):
+        seen: dict[str, str] = {}
+        for one in terms:
+            value = getattr(one, name)
+            if value is not None and seen.setdefault(one.level, value) != value:
+                raise UsageError(
+                    f"{folder}: its runs{_of(one.level)} would be of different {what} ({seen[one.level][:16]}, "
+                    f"{value[:16]}), which are not compared: use another --name"
+                )
+
+
+def _of(level: str) -> str:
+    return f" of {level.removeprefix('-')}" if level else ""
 
 
 def sorted_runs(study: StudyFolder) -> list[RunRow]:

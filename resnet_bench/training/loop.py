@@ -57,12 +57,14 @@ class Selected:
     Attributes:
         step: of the state.
         validation_top1_err: its error in percent.
+        validation_loss: which decides between states of one error.
         model: its state dict, on the CPU.
         test_top1_err: its error on all test images, once the run is finished.
     """
 
     step: int
     validation_top1_err: float
+    validation_loss: float
     model: dict[str, Tensor]
     test_top1_err: float | None = None
 
@@ -88,7 +90,7 @@ class TrainState:
     diverged_step: int | None = None
     rows: list[CurveRow] = field(default_factory=list)
     signals: list[SignalRow] = field(default_factory=list)
-    confusion: list[list[int]] | None = None  # test images at the last step, by true and predicted class
+    confusion: list[list[int]] | None = None  # test images by true and predicted class: selected state, or last step
     selected: Selected | None = None  # the state with the lowest validation error so far; None: nothing to choose by
 
     @classmethod
@@ -323,7 +325,7 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
         validation_loss, validation_err = (
             evaluate(state.model, data, validation, precision, sink.poll) if validation else (None, None)
         )
-        _select(state, validation_err)
+        _select(state, validation_err, validation_loss)
         if last and state.selected:
             confusion = _test_selected(state, job, sink)
     state.rows.append(
@@ -355,12 +357,18 @@ def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
     sink.row(state)
 
 
-def _select(state: TrainState, validation_err: float | None) -> None:
-    """Keep the state if it is the first with so low a validation error."""
-    if validation_err is None or (state.selected and state.selected.validation_top1_err <= validation_err):
+def _select(state: TrainState, validation_err: float | None, validation_loss: float | None) -> None:
+    """Keep the state if none before had so low a validation error, or as low a one with so low a loss.
+
+    Few images have few different errors, and the first of many equal ones would be one of the least trained.
+    """
+    if validation_err is None or validation_loss is None:
+        return
+    best = state.selected
+    if best and (best.validation_top1_err, best.validation_loss) <= (validation_err, validation_loss):
         return
     kept = {name: value.detach().cpu().clone() for name, value in state.model.state_dict().items()}
-    state.selected = Selected(state.step, validation_err, kept)
+    state.selected = Selected(state.step, validation_err, validation_loss, kept)
 
 
 @torch.no_grad()
