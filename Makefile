@@ -68,7 +68,7 @@ transfer: install ## what a pretrained ResNet-20 is worth, 5 seeds: make transfe
 	@$(TRANSFER) --mode scratch --name pretrain --classes airplane,automobile,bird,deer,frog,horse,ship,truck \
 		--epochs 8 --batch-size 128 --lr 0.1
 	@$(TRANSFER) --mode scratch,feature-extraction,fine-tune --weights "$(or $(RESULTS),results)/pretrain/scratch" \
-		--classes cat,dog --images-per-class 100 --seeds "$(or $(SEEDS),0,1,2,3,4)"
+		--classes cat,dog --images-per-class 100 --seeds "$(if $(SEEDS),$(SEEDS),0,1,2,3,4)"
 
 cost: install ## count and time a study's networks here: make cost STUDY=<folder under results/> [MODE=compile]
 	@$(BENCH) complexity "$(or $(RESULTS),results)/$(STUDY)"
