@@ -457,9 +457,11 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
         (*NET, "--mode", "scratch", "--classes", "1,x"), "no class 'x'"),
     "folder without classes": (
         ("finetune", "--data", ".", "--arch", "resnet18", "--mode", "scratch"), "neither a known dataset"),
+    "empty folder": (
+        ("finetune", "--data", "none", "--arch", "resnet18", "--mode", "scratch"), "none: an empty folder"),
     "first 0": (("predict", "x", "--dataset", "digits", "--first", "0"), "'0' is not a whole number from 1"),
     "nothing to predict": (("predict", "x"), "predict needs pictures"),
-    "no such run": (("predict", "none", "a.png"), "none: no such file, and no run"),
+    "no such run": (("predict", "nothing", "a.png"), "nothing: no such file, and no run"),
     "no run": (("predict", ".", "a.png"), "no finished run"),
     "features of what": (("export", ".", "--features"), "no finished run"),
 }  # fmt: skip
@@ -471,6 +473,7 @@ def test_bad_input_of_transfer_and_prediction(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "none").mkdir()
     words, message = BAD[case]
     try:
         code = main([*words])

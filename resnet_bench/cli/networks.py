@@ -174,6 +174,9 @@ def finetune(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
     if arguments.freeze_until is not None and FINE_TUNE not in arguments.modes:
         raise UsageError("--freeze-until is for --mode fine-tune")
+    place = Path(arguments.data).expanduser()
+    if place.is_dir() and not any(place.iterdir()):
+        raise UsageError(f"{place}: an empty folder; expected train/<class>/* and test/<class>/*, or <class>/*")
     source = find_source("cifar10", arguments.data)
     network = _network(arguments, source.image_shape)
     weights = find_weights(arguments.weights, network) if arguments.weights else None

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -219,7 +220,8 @@ def _is_safetensors(path: Path) -> bool:
 def _read_torch(path: Path) -> dict[str, Any]:
     no_weights = f"{path}: not a state dict as torch.save writes it, nor safetensors"
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # of odd files; what matters is said below
+            stored = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         if not any(word in str(error) for word in ("Unsupported global", "Unsupported class", "GLOBAL", "REDUCE")):
             raise UsageError(no_weights) from None
