@@ -382,7 +382,8 @@ def test_outside_a_checkout(
 def test_an_interrupted_gate_leaves_nothing_behind(repository: Path, commit: Commit, tmp_path: Path) -> None:
     base = commit({"step": 0.03})
     code = (
-        "import sys; from pathlib import Path; from resnet_bench.regression.gate import compare\n"
+        "import signal, sys; from pathlib import Path; from resnet_bench.regression.gate import compare\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "compare(Path(sys.argv[1]), sys.argv[2], 'benchmarks/gated.py', device='cpu', gpu='', budget_seconds=600,\n"
         "        delta=0.05, say=print)"
     )
