@@ -417,13 +417,15 @@ def test_pictures_of_any_kind_are_handled_and_unreadable_ones_named(
     image.resize((80, 80), Image.Resampling.NEAREST).save(tmp_path / "large.png")
     Image.new("RGB", (200, 50)).save(tmp_path / "wide.png")
     (tmp_path / "text.png").write_text("no picture")
-    names = ["same", "grey", "alpha", "palette", "turned", "large", "wide", "text", "missing"]
+    Image.new("RGB", (2000, 2)).save(tmp_path / "strip.png")
+    names = ["same", "grey", "alpha", "palette", "turned", "large", "wide", "text", "missing", "strip"]
     words = ["predict", str(run_of(transferred)), *(str(tmp_path / f"{name}.png") for name in names)]
     assert main([*words, "--json", "--device", "cpu"]) == 1
     captured = capsys.readouterr()
     rows = {Path(row["image"]).stem: row for row in json.loads(captured.out)}
-    assert list(rows) == names[:-2] and all(row["actual"] is None for row in rows.values())
+    assert list(rows) == names[:-3] and all(row["actual"] is None for row in rows.values())
     assert len({rows[name]["probability"] for name in ("same", "grey", "alpha", "palette", "turned")}) == 1
+    assert "strip.png: 2000x2 pixels, too long and narrow" in captured.err
     assert "text.png: not a readable image" in captured.err and "missing.png: no such file" in captured.err
 
 

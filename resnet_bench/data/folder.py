@@ -307,13 +307,18 @@ def central_square(picture: Image.Image, side: int, path: Path) -> Image.Image:
     """
     shorter = round(side * SHORTER_SIDE)
     width, height = picture.size
-    if max(width, height) > MOST_LENGTHS * min(width, height):
-        raise UsageError(f"{path}: {width}x{height} pixels, too long and narrow; cut it")
+    check_lengths(picture, path)
     tall = width <= height
     size = (shorter, int(shorter * height / width)) if tall else (int(shorter * width / height), shorter)
     resized = picture.resize(size, Image.Resampling.BILINEAR)
     left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
     return resized.crop((left, top, left + side, top + side))
+
+
+def check_lengths(picture: Image.Image, path: Path) -> None:
+    """Raise UsageError if it is so long that its shorter side cannot be resized within reason."""
+    if max(picture.size) > MOST_LENGTHS * min(picture.size):
+        raise UsageError(f"{path}: {picture.width}x{picture.height} pixels, too long and narrow; cut it")
 
 
 def _allocate(count: int, height: int, width: int) -> Images:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnet_bench.data.batches import normalise
-from resnet_bench.data.dataset import Images
-from resnet_bench.data.folder import MOST_LENGTHS, central_square, read_picture
+from resnet_bench.data.dataset import Dataset, Images
+from resnet_bench.data.folder import central_square, check_lengths, read_picture
 from resnet_bench.errors import UsageError
 
 # Mean and std of ImageNet's training pixels, which torchvision's published weights were trained with.
@@ -57,6 +57,14 @@ class Inputs:
         if mean.shape[1:] not in ((1, 1), shape[1:]):  # by pixel, of other pixels
             mean = mean.mean(dim=(1, 2), keepdim=True)
         return Inputs(shape, resized, mean, self.inverse_std)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise UsageError unless the dataset's images are of this shape."""
+        if dataset.image_shape != self.shape:
+            ours, theirs = ("x".join(map(str, shape)) for shape in (self.shape, dataset.image_shape))
+            raise UsageError(
+                f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}"
+            )
 
     def read(self, path: Path) -> Images:
         """A picture, made what the training images were: uint8 [C, H, W].
@@ -115,8 +123,7 @@ def _largest(picture: Image.Image, height: int, width: int, path: Path) -> Image
     """The largest central part of that shape, resized."""
     if picture.size == (width, height):
         return picture
-    if max(picture.size) > MOST_LENGTHS * min(picture.size):
-        raise UsageError(f"{path}: {picture.width}x{picture.height} pixels, too long and narrow; cut it")
+    check_lengths(picture, path)
     scale = max(width / picture.width, height / picture.height)
     size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2

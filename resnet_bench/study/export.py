@@ -52,9 +52,7 @@ def write_features(model: Net, inputs: Inputs, dataset: Dataset, path: Path, dev
     """
     if path.suffix != ".npz":
         raise UsageError(f"--out {path}: features are written as FILE.npz")
-    if dataset.image_shape != inputs.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (inputs.shape, dataset.image_shape))
-        raise UsageError(f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}")
+    inputs.check(dataset)
     body = _without_head(model).to(device).eval()
     arrays: dict[str, Any] = {
         "train_features": _features(body, inputs, dataset.train_images, device),

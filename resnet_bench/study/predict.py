@@ -77,9 +77,7 @@ def of_dataset(dataset: Dataset, first: int, inputs: Inputs, known: Sequence[str
     Raises:
         UsageError: the network takes other images.
     """
-    if dataset.image_shape != inputs.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (inputs.shape, dataset.image_shape))
-        raise UsageError(f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}")
+    inputs.check(dataset)
     shared = [label for label, name in enumerate(dataset.classes) if name in known]
     seen: Counter[int] = Counter()
     places = []  # (how many of its class come before it, label, index)
