@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from resnet_bench.architectures import CIFAR, IMAGENET, NAMED, NetworkName
 from resnet_bench.cli import main
+from resnet_bench.cli.networks import source_of
 from resnet_bench.config import RunConfig
 from resnet_bench.data.builtin import digits
 from resnet_bench.data.dataset import Dataset
@@ -377,6 +378,16 @@ def test_features_are_what_the_classifier_is_given(transferred: Path, tmp_path: 
             torch.from_numpy(stored["test_features"]) @ weights.tensors["head.weight"].T + weights.tensors["head.bias"]
         )
     assert torch.allclose(expected, logits, atol=1e-5)
+
+
+def test_features_are_of_what_the_network_was_trained_on_if_that_has_a_name() -> None:
+    def trained_on(name: str) -> Weights:
+        return Weights({}, "a test", provenance={"dataset": name})
+
+    assert source_of(trained_on("digits"), None).name == "digits"
+    assert source_of(trained_on("pets"), "digits").name == "digits"
+    with pytest.raises(UsageError, match=r"needs --data.*trained on digits-8\+9"):
+        source_of(trained_on("digits-8+9"), None)
 
 
 def test_predictions_of_a_dataset(transferred: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

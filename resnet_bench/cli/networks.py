@@ -242,7 +242,7 @@ def export(arguments: argparse.Namespace) -> int:
         return 0
     model = weights.build()
     assert weights.inputs is not None
-    source = _source_of(weights, arguments.data)
+    source = source_of(weights, arguments.data)
     out = arguments.out or Path(f"{name}.npz")
     dataset = source.load(progress_line("reading", False))
     device = find_device(arguments.device)
@@ -252,13 +252,12 @@ def export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _source_of(weights: Weights, data: str | None) -> Source:
+def source_of(weights: Weights, data: str | None) -> Source:
     """The data that the user names, or those that the network was trained on, if they have a name."""
-    from resnet_bench.data.known import KNOWN
-    from resnet_bench.data.sources import find_source
+    from resnet_bench.data.sources import BUILTIN, find_source
 
     trained_on = weights.provenance.get("dataset")
-    if data is None and trained_on not in KNOWN:
+    if data is None and trained_on not in BUILTIN:
         told = f"the network was trained on {trained_on}" if trained_on else "the weights do not say of what images"
         raise UsageError(f"--features needs --data, which says where images lie or what they are called; {told}")
     return find_source("cifar10", data or trained_on)
