@@ -38,10 +38,10 @@ class StopRequest:
         """Did a signal come."""
         return self._number is not None
 
-    def raise_if_asked(self) -> None:
-        """Raise Stopped if a signal came."""
+    def raise_if_asked(self, *, saved: bool = True) -> None:
+        """Raise Stopped if a signal came; StoppedAtOnce if not everything could be saved."""
         if self._number is not None:
-            raise Stopped(self._number)
+            raise (Stopped if saved else StoppedAtOnce)(self._number)
 
     @contextmanager
     def politely(self) -> Iterator[None]:

@@ -17,8 +17,9 @@ from filelock import Timeout
 from resnet_bench.architectures import display_name
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
+from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError, is_out_of_memory
-from resnet_bench.execution import COMPILE_GAIN, EAGER
+from resnet_bench.execution import COMPILE_GAIN, EAGER, Execution
 from resnet_bench.files import cannot_write, write_atomically
 from resnet_bench.results import RUNS, SPLIT, RunRow, SplitRow, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder, collect
@@ -55,19 +56,19 @@ def check_writable(study: StudyFolder) -> None:
         raise UsageError(f"the results folder {study.path} cannot be written: {error.strerror}; set RESULTS=") from None
 
 
-def check_comparable(session: Session, plan: Plan) -> None:
+def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
     """Raise UsageError if the folder's finished runs cannot be compared with those to come."""
     now = {
-        "dataset_digest": session.dataset.digest,
+        "dataset_digest": dataset.digest,
         "protocol": plan.runs[0].protocol,
         "family": plan.runs[0].family,
-        "precision": session.execution.precision,
-        "compile": session.execution.mode,
+        "precision": execution.precision,
+        "compile": execution.mode,
     }
     for row in plan.done.values():
         for name, value in now.items():
             if getattr(row, name) != value:
-                there = f"{session.study.path}: run {row.run_id} has {name} {getattr(row, name)}"
+                there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
                 raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
 
 
@@ -94,25 +95,26 @@ def probe_rate(plan: Plan, session: Session) -> float:
     return run.batch_size / seconds * network_macs(run, plan.shape)
 
 
-def check_space(session: Session, plan: Plan) -> None:
+def check_space(study: StudyFolder, plan: Plan) -> None:
     """Raise Failure if the disk has no room for what the sweep will write."""
     largest = max((complexity(run.network).params for run in plan.todo), default=0)
     # Weights and at most two values more for each in fp32, in two generations and one being written; the finished runs
     # keep one each.
     need = 12 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)
-    free = shutil.disk_usage(session.study.path).free
+    free = shutil.disk_usage(study.path).free
     if free < need:
         raise Failure(
-            f"{session.study.path}: {free / 1e6:,.1f} MB are free, about {need / 1e6:,.1f} MB are needed for "
+            f"{study.path}: {free / 1e6:,.1f} MB are free, about {need / 1e6:,.1f} MB are needed for "
             f"{len(plan.todo)} runs; make room or set RESULTS= to another disk"
         )
 
 
-def check(session: Session, plan: Plan) -> None:
-    """Raise UsageError or Failure for what would make a sweep pointless."""
-    check_comparable(session, plan)
-    check_nothing_lost(session.study)
-    check_space(session, plan)
+def check(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
+    """Raise UsageError or Failure for what would make a sweep pointless; makes the folder if it is not there."""
+    (study.path / "runs").mkdir(parents=True, exist_ok=True)
+    check_comparable(study, plan, dataset, execution)
+    check_nothing_lost(study)
+    check_space(study, plan)
 
 
 def prepare(session: Session, plan: Plan, mode: str, say: Callable[[str], None]) -> Session:
@@ -122,8 +124,7 @@ def prepare(session: Session, plan: Plan, mode: str, say: Callable[[str], None])
         UsageError: the folder holds runs that these cannot be compared with.
         Failure: too little room, or the study's mode cannot be built here.
     """
-    (session.study.path / "runs").mkdir(parents=True, exist_ok=True)
-    check(session, plan)
+    check(session.study, plan, session.dataset, session.execution)
     return choose_execution(session, plan, mode, lambda: plan.train_seconds(_probed_rate(session, plan)), say)
 
 
@@ -137,27 +138,36 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
         UsageError: the folder holds runs that these cannot be compared with.
         Failure: results cannot be written.
     """
-    (session.study.path / "runs").mkdir(parents=True, exist_ok=True)
-    check(session, plan)
+    check(session.study, plan, session.dataset, session.execution)
     settled = session.study.settle_execution(session.execution)
     if settled != session.execution:
         raise UsageError(f"{session.study.path}: the study is made with {settled}, not {session.execution}")
-    with session.study.lock():
-        session.study.add_to_plan(plan.runs)
-        _record_split(session)
+    open_plan(session.study, plan, session.dataset)
     failed = _run_all(session, plan, quiet) if plan.todo else []
-    return Outcome(_collect(session.study), failed)
+    return Outcome(collect_now(session.study), failed)
 
 
-def _record_split(session: Session) -> None:
-    if session.dataset.split:
-        rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in session.dataset.split]
-        path = session.study.path / SPLIT.file
+def open_plan(study: StudyFolder, plan: Plan, dataset: Dataset) -> None:
+    """Write down what the study consists of, and how its images were split.
+
+    Raises:
+        UsageError: the study holds other configurations of these runs, or other images.
+    """
+    with study.lock():
+        study.add_to_plan(plan.runs)
+        if not dataset.split:
+            return
+        rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in dataset.split]
+        path = study.path / SPLIT.file
         if path.exists() and read_csv(path, SPLIT) != rows:
-            raise UsageError(
-                f"{path}: the study was begun with other images of {session.dataset.name}; use another RESULTS="
-            )
+            raise UsageError(f"{path}: the study was begun with other images of {dataset.name}; use another RESULTS=")
         write_csv(path, SPLIT, rows)
+
+
+def rate_of(session: Session, plan: Plan) -> float:
+    """Work per second of one run after the other, from finished runs, else from a few steps."""
+    rate = plan.measured_rate(session.fingerprint.device)
+    return rate or _probed_rate(session, plan) * (COMPILE_GAIN if session.execution.mode == "compile" else 1)
 
 
 def _probed_rate(session: Session, plan: Plan) -> float:
@@ -169,21 +179,20 @@ def _probed_rate(session: Session, plan: Plan) -> float:
         return typical_rate(session.data.device.type, session.fingerprint.threads)  # the runs will say what is wrong
 
 
-def _collect(study: StudyFolder) -> list[RunRow]:
+def collect_now(study: StudyFolder) -> list[RunRow]:
+    """Collect what is finished; its rows."""
     with study.lock():
         return collect(study)
 
 
 def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
-    rate = plan.measured_rate(session.fingerprint.device) or _probed_rate(session, plan)
-    if not plan.done:
-        rate *= session.jobs * (COMPILE_GAIN if session.execution.mode == "compile" else 1)
+    rate = rate_of(session, plan) * (1 if plan.done else session.jobs)
     clock = Clock(sum(work(run, plan.shape) for run in plan.todo), rate)
     with Progress(len(plan.todo), clock, quiet, session.jobs) as progress:
         side_by_side = f", {session.jobs} side by side" if session.jobs > 1 else ""
         seconds = format_seconds(plan.seconds(rate))
         progress.say(f"{len(plan.todo)} runs to do{side_by_side}, about {seconds} on this machine")
-        with _collecting(session.study):
+        with collecting(session.study):
             if session.jobs > 1:
                 return run_side_by_side(session, plan, progress)
             return run_what_is_free(session, plan, progress.lines[0])
@@ -192,18 +201,18 @@ def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
 def run_what_is_free(session: Session, plan: Plan, progress: Listener) -> list[str]:
     """Do each run that no other process works on, until all are finished; one line per run that failed here."""
     failed: list[str] = []
-    busy = [run for run in plan.todo if not _run_if_free(session, run, plan.shape, progress, failed)]
+    busy = [run for run in plan.todo if not do_if_free(session, run, plan.shape, progress, failed)]
     if busy:
         progress.waiting(len(busy))
     while busy:  # a process that dies frees its runs, and then they are done here
         time.sleep(WAIT_SECONDS)
         session.stop.raise_if_asked()
-        busy = [run for run in busy if not _run_if_free(session, run, plan.shape, progress, failed)]
+        busy = [run for run in busy if not do_if_free(session, run, plan.shape, progress, failed)]
     return failed
 
 
 @contextlib.contextmanager
-def _collecting(study: StudyFolder) -> Iterator[None]:
+def collecting(study: StudyFolder) -> Iterator[None]:
     """Collect what is finished also when the sweep is broken off; the reason for that is what is told."""
     try:
         yield
@@ -213,7 +222,7 @@ def _collecting(study: StudyFolder) -> Iterator[None]:
         raise
 
 
-def _run_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> bool:
+def do_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> bool:
     """Do the run unless another process does; False if one is at it now."""
     folder = session.study.run(run.run_id)
     try:
