@@ -9,6 +9,10 @@ DEVICE ?= auto
 MODE ?= auto
 PRECISION ?= auto
 JOBS ?= 1
+EXECUTOR ?=
+ADDRESS ?=
+GPUS_PER_RUN ?=
+CPUS_PER_RUN ?=
 OPTIMIZER ?= sgd
 SCHEDULE ?= step
 ROUNDS ?= 7
@@ -27,15 +31,18 @@ export PYTHONUNBUFFERED := 1
 
 CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	--device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)" \
-	--jobs "$(or $(JOBS),1)" --optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
+	--jobs "$(or $(JOBS),1)" $(if $(EXECUTOR),--executor "$(EXECUTOR)") $(if $(ADDRESS),--address "$(ADDRESS)") \
+	$(if $(GPUS_PER_RUN),--gpus-per-run "$(GPUS_PER_RUN)") $(if $(CPUS_PER_RUN),--cpus-per-run "$(CPUS_PER_RUN)") \
+	--optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test bench bench-peers bench-memory bench-check gate-check counters faults lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test bench bench-peers bench-memory bench-check gate-check counters faults cluster-check lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS OPTIMIZER SCHEDULE ROUNDS RESULTS BASE BUDGET VENV PYTHON"
+	@echo "on a cluster: EXECUTOR ADDRESS GPUS_PER_RUN CPUS_PER_RUN (docs/cluster.md)"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
 	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \
@@ -80,7 +87,8 @@ report: install ## draw figures and tables again from CSV files: make report STU
 	@$(BENCH) report "$(or $(RESULTS),results)/$(STUDY)"
 
 test: install ## all tests that this machine can run
-	@$(PY) -m pytest -n auto --dist worksteal
+	@$(PY) -m pytest -n auto --dist worksteal --ignore tests/cluster
+	@$(PY) -m pytest tests/cluster # alone: processes of a cluster that get no time are taken for lost
 
 bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .benchmarks/
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-autosave --benchmark-save-data
@@ -111,6 +119,10 @@ counters: install ## accept what a step does now, after a change that is meant: 
 
 faults: install ## the long fault campaign, about half an hour; writes docs/reliability.md
 	@$(PY) -m tests.faults.campaign
+
+cluster-check: install ## kill workers, nodes and drivers of a Ray cluster of three nodes, over 100 runs; about 10 minutes
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@$(PY) -m tests.cluster.campaign
 
 lint: install ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

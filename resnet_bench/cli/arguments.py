@@ -69,13 +69,41 @@ def learning_rate(text: str) -> float:
 
 def seconds(text: str) -> float:
     """Not negative."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
+
+
+def cpu_share(text: str) -> float:
+    """Processors for a run: a positive number."""
+    value = _number(text)
+    if not 0.01 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processors from 0.01")
+    return value
+
+
+def gpu_share(text: str) -> float:
+    """GPUs for a run: a whole number, or a fraction of one."""
+    value = _number(text)
+    if not (value == 0 or 0.01 <= value < 1 or (value >= 1 and value == value // 1)):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of GPUs nor a fraction from 0.01 to 1")
+    return value
+
+
+def cluster_address(text: str) -> str:
+    """HOST:PORT, or auto."""
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (host and "/" not in host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor HOST:PORT")
+    return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
 
 
 def minutes(text: str) -> float:
@@ -89,10 +117,7 @@ def percent(text: str) -> float:
 
 
 def _positive(text: str, unit: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < float("inf"):
         of = f" of {unit}" if unit in ("minutes", "percent") else f" ({unit})"
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number{of}")

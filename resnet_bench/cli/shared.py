@@ -22,8 +22,10 @@ from resnet_bench.execution import Execution, default_precision
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
     from resnet_bench.models.weights import Weights
+    from resnet_bench.study.cluster.shared import Demand
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.run import Session
+    from resnet_bench.study.sweep import Outcome
 
 
 def train(
@@ -101,8 +103,55 @@ def train(
         render_study(folder, arguments.quiet)
     if problem:
         raise problem
+    _check_failed(outcome)
+
+
+def _check_failed(outcome: Outcome) -> None:
     if outcome.failed:
         raise Failure("\n".join([f"{len(outcome.failed)} runs failed; the others are kept:", *outcome.failed]))
+
+
+def train_on_ray(
+    title: str, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace, demand: Demand
+) -> None:
+    """The same as `train` on a Ray cluster, with what each run demands; throughput is not measured there.
+
+    Raises:
+        UsageError, Failure: see study.cluster.fleet; some runs failed.
+    """
+    from resnet_bench.study.cluster.fleet import sweep_on_ray
+    from resnet_bench.study.counts import write_complexity
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.plan import DataShape, Plan
+    from resnet_bench.study.sweep import check_writable
+
+    study, say = StudyFolder(folder), sayer(arguments.quiet)
+    execution = _execution(study, arguments, demand.device)
+    check_writable(study)
+    say(f"study {title}")
+    say(f"data {source.name}: {source.where} ({source.reason})")
+    dataset = source.load(progress_line("reading", arguments.quiet))
+    shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
+    plan = Plan(runs, study.results(), shape)
+    say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    outcome = sweep_on_ray(
+        study,
+        dataset,
+        plan,
+        demand,
+        address=arguments.address,
+        mode=arguments.mode,
+        execution=execution,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+        stop=arguments.stop,
+        say=say,
+        quiet=arguments.quiet,
+    )
+    if arguments.cost:
+        write_complexity(study, dataset.image_shape, len(dataset.classes))
+        say(f"throughput is not measured on a cluster; on a machine of its own: resnet-bench throughput {folder}")
+    render_study(folder, arguments.quiet)
+    _check_failed(outcome)
 
 
 def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: str) -> Execution:

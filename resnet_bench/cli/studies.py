@@ -18,11 +18,15 @@ from resnet_bench.architectures import (
 from resnet_bench.cli.arguments import (
     ARCH_HELP,
     Commands,
+    Parser,
     add_command,
     add_stem,
     add_variation,
     add_where,
+    cluster_address,
     count,
+    cpu_share,
+    gpu_share,
     whole_numbers,
 )
 from resnet_bench.cli.shared import (
@@ -33,6 +37,7 @@ from resnet_bench.cli.shared import (
     render_transfer,
     sayer,
     train,
+    train_on_ray,
     variation,
 )
 from resnet_bench.config import (
@@ -68,6 +73,20 @@ def _add_sweep(commands: Commands) -> None:
     parser.add_argument("--cost", action="store_true", help=meaning)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     add_where(parser)
+    _add_cluster(parser)
+
+
+def _add_cluster(parser: Parser) -> None:
+    group = parser.add_argument_group("on a cluster (docs/cluster.md)")
+    group.add_argument("--executor", choices=("local", "ray"), default="local", help="ray: one Ray task a run (local)")
+    meaning = "of a Ray cluster: HOST:PORT, or auto (one is started on this machine)"
+    group.add_argument("--address", type=cluster_address, help=meaning)
+    meaning = "GPUs for a run; a fraction shares one (1 if there is one here, else 0)"
+    group.add_argument("--gpus-per-run", type=gpu_share, metavar="N", help=meaning)
+    meaning = "processors for a run, and its threads (1)"
+    group.add_argument("--cpus-per-run", type=cpu_share, metavar="N", help=meaning)
+    meaning = "let nodes take part whose versions of torch, Python or resnet-bench differ from this process's"
+    group.add_argument("--any-version", action="store_true", help=meaning)
 
 
 def _add_run(commands: Commands) -> None:
@@ -116,14 +135,43 @@ def _add_surgery(commands: Commands) -> None:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Plan, train, collect, render."""
-    study = _find_study(arguments.study, arguments.device)
+    _check_executor(arguments)
+    study = _find_study(arguments)
     source, folder = _choose(study, arguments)
     planned = _runs(study, source, arguments.depths, arguments.seeds)
     runs = [variation(arguments).apply(run) for run in planned]
     if arguments.dry_run:
         return _print_plan(study, source, folder, runs, arguments)
-    train(f"{study.name} ({study.meaning})", source, folder, runs, arguments)
+    title = f"{study.name} ({study.meaning})"
+    if arguments.executor == "ray":
+        from resnet_bench.study.cluster.shared import Demand
+
+        demand = Demand(arguments.cpus_per_run or 1.0, _gpus_per_run(arguments), arguments.any_version)
+        train_on_ray(title, source, folder, runs, arguments, demand)
+    else:
+        train(title, source, folder, runs, arguments)
     return 0
+
+
+def _check_executor(arguments: argparse.Namespace) -> None:
+    if arguments.executor == "ray":
+        if arguments.jobs > 1 or arguments.device != "auto":
+            raise UsageError(
+                "--executor ray: what a run gets is said by --cpus-per-run and --gpus-per-run, not by --jobs, --device"
+            )
+        return
+    for name in ("address", "gpus_per_run", "cpus_per_run", "any_version"):
+        value = getattr(arguments, name)
+        if value is not None and value is not False:
+            raise UsageError(f"--{name.replace('_', '-')} is for clusters: add --executor ray")
+
+
+def _gpus_per_run(arguments: argparse.Namespace) -> float:
+    """As asked for; else a whole one, if this machine has any."""
+    from resnet_bench.environment import find_device
+
+    given: float | None = arguments.gpus_per_run
+    return float(find_device("auto").type == "cuda") if given is None else given
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -156,12 +204,14 @@ def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -
     return name
 
 
-def _find_study(name: str, device: str) -> Study:
-    if name != "auto":
-        return find_study(name)
+def _find_study(arguments: argparse.Namespace) -> Study:
+    if arguments.study != "auto":
+        return find_study(arguments.study)
     from resnet_bench.environment import find_device
 
-    return find_study("cifar10-paper" if find_device(device).type == "cuda" else "cifar10-short")
+    on_ray = arguments.executor == "ray"
+    on_cuda = _gpus_per_run(arguments) > 0 if on_ray else find_device(arguments.device).type == "cuda"
+    return find_study("cifar10-paper" if on_cuda else "cifar10-short")
 
 
 def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[int] | None) -> list[RunConfig]:
