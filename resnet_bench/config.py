@@ -20,6 +20,7 @@ from resnet_bench.architectures import (
     Arm,
     NetworkName,
     check_network,
+    display_name,
 )
 from resnet_bench.errors import UsageError
 
@@ -104,6 +105,11 @@ class RunConfig:
         """`<arch>-<shortcut>-d<depth>-s<seed>-<first 8 hex digits of the SHA-256 of canonical_json()>`."""
         digest = hashlib.sha256(self.canonical_json().encode()).hexdigest()[:8]
         return f"{self.arch}-{self.shortcut}-d{self.depth}-s{self.seed}-{digest}"
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it: `ResNet-56 seed 0`."""
+        return f"{display_name(self.arch, self.depth, self.shortcut)} seed {self.seed}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,12 @@ class Failure(Exception):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error, of 200 characters at most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Is it that, by any of the names that Python, the CPU's allocator and CUDA's libraries give it."""
     texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED")

@@ -20,7 +20,7 @@ from resnet_bench.results import CURVES, CurveRow, write_csv
 from resnet_bench.study.cluster import fleet as fleet_module
 from resnet_bench.study.cluster import nodes as nodes_module
 from resnet_bench.study.cluster import worker
-from resnet_bench.study.cluster.fleet import Board, Fleet, called, sweep_on_ray
+from resnet_bench.study.cluster.fleet import Board, Fleet, sweep_on_ray
 from resnet_bench.study.cluster.nodes import Nodes, connected
 from resnet_bench.study.cluster.shared import GO_ON, STOP, Answer, Demand, Flag, Settled, Shared, Terms, versions
 from resnet_bench.study.folder import StudyFolder
@@ -243,7 +243,7 @@ def test_lost_runs_are_tried_again_first_and_given_up_if_they_never_get_anywhere
 
     ray = Actor({"a": 1}, {"look": lambda *_: FIT, "do_run": do_run})
     failed, _ = do(ray, runs)
-    assert failed == [f"{called(bad)}: lost 5 times without a checkpoint in between (RayError)"]
+    assert failed == [f"{bad.title}: lost 5 times without a checkpoint in between (RayError)"]
     assert len([run for run, _ in ray.done if run == bad.run_id]) == 5
     assert len([run for run, _ in ray.done if run == unlucky.run_id]) == 10
 
@@ -285,7 +285,7 @@ def test_runs_that_do_not_save_in_time_are_named(shared: Shared, monkeypatch: py
         monkeypatch.setattr(progress, "say", said.append)
         with shared.terms.study.run(ended.run_id).lock():  # by another sweep
             assert fleet._save(Board(progress, shared.terms.study, fleet.plan)) == 1
-    assert said == ["stopping: runs save, 1 of them", f"1 runs did not save in 0 s: {called(run)}"]
+    assert said == ["stopping: runs save, 1 of them", f"1 runs did not save in 0 s: {run.title}"]
 
 
 def test_how_the_study_is_executed_is_settled_on_a_node_that_can(do: Do) -> None:

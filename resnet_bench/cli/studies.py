@@ -232,16 +232,13 @@ def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
 def _print_plan(
     study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
 ) -> int:
-    from resnet_bench.architectures import display_name
     from resnet_bench.machine import available_cores, cpu_model, has_gpu_driver
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
 
     plan = Plan(runs, StudyFolder(folder).results(check_files=False), DataShape.of(source.image_shape))
     lines = [
-        f"{'done' if config.run_id in plan.done else 'to do':6} "
-        f"{display_name(config.arch, config.depth, config.shortcut)} seed {config.seed}  {config.run_id}"
-        for config in plan.runs
+        f"{'done' if config.run_id in plan.done else 'to do':6} {config.title}  {config.run_id}" for config in plan.runs
     ]
     print("\n".join(lines))
     kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"

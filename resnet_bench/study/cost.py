@@ -19,7 +19,7 @@ from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset, Resized
 from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.environment import Fingerprint, fingerprint, gpu_uuid
-from resnet_bench.errors import Failure, is_out_of_memory
+from resnet_bench.errors import Failure, first_line, is_out_of_memory
 from resnet_bench.execution import Execution
 from resnet_bench.machine import ForeignLoad, git_state, gpu_state
 from resnet_bench.results import THROUGHPUT, ThroughputRow, read_csv, write_csv
@@ -123,8 +123,7 @@ class Subject:
         except Exception as error:  # whatever a compiler, a driver or a library says no with
             if is_out_of_memory(error):
                 raise
-            reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-            raise Failure(f"mode {step.mode} cannot be built here for {network.name} ({reason})") from None
+            raise Failure(f"mode {step.mode} cannot be built here for {network.name} ({first_line(error)})") from None
         # A replayed graph allocates nothing: it holds what the same step takes in eager mode.
         alike = replace(bench.execution, mode="eager")
         shown = replace(job, execution=alike).make_step(state) if step.mode == "graph" else step

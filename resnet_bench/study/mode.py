@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from resnet_bench.architectures import display_name
 from resnet_bench.config import RunConfig
-from resnet_bench.errors import Failure
+from resnet_bench.errors import Failure, first_line
 from resnet_bench.execution import Execution, auto_mode
 from resnet_bench.study.plan import Plan
 from resnet_bench.study.run import Session
@@ -84,14 +84,9 @@ def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say)
         try:
             seconds = make_step(session, execution, run).build()
         except Exception as error:  # whatever a compiler, a driver or a library says no with
-            return f"{name}: {_first_line(error)}"
+            return f"{name}: {first_line(error)}"
         say(f"{name}: {'captured' if execution.mode == 'graph' else 'compiled'} in {seconds:.0f} s")
     return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def make_step(session: Session, execution: Execution, run: RunConfig) -> TrainStep:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from resnet_bench.architectures import display_name
 from resnet_bench.config import RunConfig
 from resnet_bench.results import CurveRow
 from resnet_bench.study.plan import format_seconds
@@ -139,7 +138,7 @@ class RunLine:
         """A run begins."""
         self.progress.seen.add(run.run_id)
         self._number = len(self.progress.seen)
-        self._name = f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed}"
+        self._name = run.title
         self._steps, self._work, self._last, self._resumed, self.done = run.steps, run_work, 0.0, 0, 0.0
         if (bars := self.progress.bars) is not None:
             bars.update(self.bar, description=self._name, total=run.steps, completed=0, text="", visible=True)

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from resnet_bench.architectures import display_name
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
-from resnet_bench.errors import Failure, UsageError, is_out_of_memory
+from resnet_bench.errors import Failure, UsageError, first_line, is_out_of_memory
 from resnet_bench.execution import COMPILE_GAIN, EAGER, Execution
 from resnet_bench.files import cannot_write, write_atomically
 from resnet_bench.results import RUNS, SPLIT, RunRow, SplitRow, read_csv, write_csv
@@ -249,8 +248,7 @@ def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Liste
         folder = session.study.run(run.run_id)
         write_atomically(folder.failure, traceback.format_exc().encode())
         progress.finish(f"FAILED, {_advice(error)}")
-        name = display_name(run.arch, run.depth, run.shortcut)
-        failed.append(f"{name} seed {run.seed}: {_advice(error)} (see {folder.failure})")
+        failed.append(f"{run.title}: {_advice(error)} (see {folder.failure})")
     else:
         progress.finish(describe(row))
     session.stop.raise_if_asked()
@@ -259,7 +257,7 @@ def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Liste
 def _advice(error: Exception) -> str:
     if is_out_of_memory(error):
         return "out of memory; free some, or use a larger device: the batch size is part of the protocol"
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return first_line(error)
 
 
 def describe(row: RunRow) -> str:

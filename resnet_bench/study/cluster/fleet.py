@@ -7,14 +7,13 @@ import time
 from collections import deque
 from typing import Any
 
-from resnet_bench.architectures import display_name
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.results import CURVES
 from resnet_bench.study.cluster.nodes import MOST_DEATHS, POLL_SECONDS, Nodes, Say, connected
-from resnet_bench.study.cluster.shared import Answer, Demand, Flag, Settled, Shared, Terms, first_line, versions
+from resnet_bench.study.cluster.shared import Answer, Demand, Flag, Settled, Shared, Terms, versions
 from resnet_bench.study.cluster.worker import do_run, settle
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import Plan, work
@@ -220,7 +219,7 @@ class Fleet:
         elif time.monotonic() - self.unseen.setdefault(run.run_id, time.monotonic()) < UNSEEN_SECONDS:
             self._again(run, AGAIN_SECONDS)  # a node will say again that it is done
         else:
-            self._failed(run, f"{called(run)}: a node has finished it, but its result is not to be seen here", board)
+            self._failed(run, f"{run.title}: a node has finished it, but its result is not to be seen here", board)
 
     def _again(self, run: RunConfig, seconds: float) -> None:
         self.later.append((time.monotonic() + seconds, run))
@@ -235,9 +234,9 @@ class Fleet:
         died = 1 if saved > self.saved.get(run.run_id, -1.0) else self.deaths.get(run.run_id, 0) + 1
         self.deaths[run.run_id], self.saved[run.run_id] = died, saved
         if died >= MOST_DEATHS:
-            self._failed(run, f"{called(run)}: lost {died} times without a checkpoint in between ({why})", board)
+            self._failed(run, f"{run.title}: lost {died} times without a checkpoint in between ({why})", board)
             return
-        board.progress.say(f"{called(run)}: lost ({why}); it is tried again")
+        board.progress.say(f"{run.title}: lost ({why}); it is tried again")
         self._again(run, 0.0 if died == 1 else AGAIN_SECONDS * 2**died)
 
     def _failed(self, run: RunConfig, text: str, board: Board) -> None:
@@ -252,7 +251,9 @@ class Fleet:
         while (left := self._at_work()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if left:
-            board.progress.say(f"{len(left)} runs did not save in {SAVE_SECONDS:.0f} s: {', '.join(map(called, left))}")
+            board.progress.say(
+                f"{len(left)} runs did not save in {SAVE_SECONDS:.0f} s: {', '.join(run.title for run in left)}"
+            )
         return len(left)
 
     def _at_work(self) -> list[RunConfig]:
@@ -266,11 +267,6 @@ class Fleet:
         with contextlib.suppress(OSError):  # a disk in trouble; the run's node will say
             return self.study.run(run.run_id).is_locked()
         return False
-
-
-def called(run: RunConfig) -> str:
-    """A run, for the log."""
-    return f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed}"
 
 
 class Board:
@@ -292,7 +288,7 @@ class Board:
         self.progress.clock.done += self._work(run, run.steps)
         self.partly.pop(run.run_id, None)
         self._refresh()
-        self.progress.say(f"[{self.finished}/{self.progress.num_runs}] {called(run)}: {outcome}")
+        self.progress.say(f"[{self.finished}/{self.progress.num_runs}] {run.title}: {outcome}")
 
     def show(self, going: list[RunConfig], nodes: int, slots: int) -> None:
         """A line, or the bars, from time to time."""

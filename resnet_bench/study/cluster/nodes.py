@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.machine import available_cores
-from resnet_bench.study.cluster.shared import Answer, Terms, first_line
+from resnet_bench.study.cluster.shared import Answer, Terms
 from resnet_bench.study.cluster.worker import look
 from resnet_bench.study.stopping import StoppedAtOnce, StopRequest
 

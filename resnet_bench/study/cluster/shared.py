@@ -182,9 +182,3 @@ class Answer:
 def versions() -> dict[str, str]:
     """What must be the same on all nodes, for results that can be compared."""
     return {"resnet-bench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
-
-
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

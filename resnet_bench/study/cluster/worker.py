@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from resnet_bench.architectures import display_name
 from resnet_bench.config import RunConfig
 from resnet_bench.environment import configure, find_device
+from resnet_bench.errors import first_line
 from resnet_bench.execution import Execution
 from resnet_bench.results import CurveRow
-from resnet_bench.study.cluster.shared import GO_ON, Answer, Flag, Settled, Shared, Terms, first_line, versions
+from resnet_bench.study.cluster.shared import GO_ON, Answer, Flag, Settled, Shared, Terms, versions
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import Plan
 from resnet_bench.study.progress import LINE_SECONDS
@@ -69,7 +69,7 @@ class Log:
     def start(self, run: RunConfig, run_work: float) -> None:
         """A run begins."""
         self.path = self.study.run(run.run_id).path / LOG
-        self.say(f"{display_name(run.arch, run.depth, run.shortcut)} seed {run.seed}: begins")
+        self.say(f"{run.title}: begins")
 
     def resume(self, step: int) -> None:
         """The run goes on from a checkpoint."""
