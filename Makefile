@@ -36,7 +36,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test bench bench-peers bench-memory bench-check gate-check counters faults cluster-check lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test bench bench-peers bench-memory bench-check gate-check counters faults fuzz cluster-check lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -85,6 +85,9 @@ cost: install ## count and time a study's networks here: make cost STUDY=<folder
 
 report: install ## draw figures and tables again from CSV files: make report STUDY=<folder under results/>
 	@$(BENCH) report "$(or $(RESULTS),results)/$(STUDY)"
+
+fuzz: install ## every reader of files against mutated files: make fuzz MINUTES=10
+	@$(PY) -m tests.fuzz.campaign "$(or $(MINUTES),10)"
 
 test: install ## all tests that this machine can run
 	@$(PY) -m pytest -n auto --dist worksteal --ignore tests/cluster

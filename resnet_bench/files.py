@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
 
 from resnet_bench.errors import Failure
+
+
+def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
+    """The content of a plain file; what is none (a pipe, a device, a folder) is never waited for or read.
+
+    Args:
+        path: the file.
+        limit: bytes it may have at most.
+        follow: open what a symbolic link names; else a link is refused.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: it cannot be opened; `strerror` says why in a few words, also if it is no plain file or too large.
+    """
+    link = 0 if follow else os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | link)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "is a link, not a plain file", str(path)) from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(limit + 1) if status.st_size <= limit else b""
+    if max(status.st_size, len(content)) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
+    return content
 
 
 def write_atomically(path: Path, content: bytes, *, keep_as: Path | None = None) -> None:

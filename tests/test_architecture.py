@@ -14,12 +14,13 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "architectures", "machine", "sealed", "files", "config", "execution", "results", "complexity",
+    "errors", "text", "architectures", "machine", "sealed", "files", "config", "execution", "results", "complexity",
     "environment", "throughput", "data", "models", "training", "analysis", "report", "study", "regression", "cli",
 ]  # fmt: skip
 CONSUMERS = {"analysis", "report"}
 TORCH_FREE = {
     "errors",
+    "text",
     "architectures",
     "machine",
     "sealed",
@@ -61,9 +62,16 @@ def test_imports_go_one_way(module: str) -> None:
             other = room(name.removeprefix("resnet_bench."))
             assert ORDER.index(other) <= mine, f"{module} imports {name}"
             if room(module) in CONSUMERS:
-                assert other in {*CONSUMERS, "results", "files", "config", "errors", "architectures", "complexity"}, (
-                    f"{module} imports {name}"
-                )
+                assert other in {
+                    *CONSUMERS,
+                    "text",
+                    "results",
+                    "files",
+                    "config",
+                    "errors",
+                    "architectures",
+                    "complexity",
+                }, f"{module} imports {name}"
         elif room(module) in TORCH_FREE:
             assert name.split(".")[0] not in {"torch", "torchvision"}, f"{module} imports {name}"
         if room(module) not in CONSUMERS:
