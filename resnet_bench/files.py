@@ -8,10 +8,15 @@ import json
 import os
 import stat
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resnet_bench.errors import Failure
+from resnet_bench.errors import Failure, UsageError
+
+# What file systems without a call say to it: CIFS, FAT and FUSE have no links or no fsync of folders.
+NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+Guard = Callable[[], None]  # asked before a file is put in its place; raises if it is no longer this process's to write
 
 
 def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
@@ -44,20 +49,27 @@ def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
     return content
 
 
-def write_atomically(path: Path, content: bytes, *, keep_as: Path | None = None) -> None:
+def unguarded() -> None:
+    """The guard of files that nobody else could own."""
+
+
+def write_atomically(path: Path, content: bytes, *, keep_as: Path | None = None, guard: Guard = unguarded) -> None:
     """Replace `path` by `content`, so that at any instant the old or the new file is there, whole.
 
     Args:
         path: the file.
         content: all of it.
         keep_as: if given, the old file is kept under this name; between the two renames only that name exists.
+        guard: asked first, and again when all that is left is to rename.
 
     Raises:
-        Failure: the folder cannot be written; names the path, the need and the reason.
+        Failure: the folder cannot be written; names the path, the need and the reason. Or what the guard raises.
     """
+    guard()
     temporary = temporary_name(path)
     try:
         _write_through(temporary, content)
+        guard()
         if keep_as is not None and path.exists():
             path.replace(keep_as)
         temporary.replace(path)
@@ -69,22 +81,37 @@ def write_atomically(path: Path, content: bytes, *, keep_as: Path | None = None)
             temporary.unlink(missing_ok=True)
 
 
-def publish(path: Path, content: bytes) -> None:
+def publish(path: Path, content: bytes, guard: Guard = unguarded) -> None:
     """Create `path` with `content` in one act that fails if the path exists: of two writers only one succeeds.
 
+    Where the file system has no links, that is as sure as the guard: a file is renamed to what was not there before.
+
     Raises:
-        Failure: the path exists, or the folder cannot be written.
+        Failure: the path exists, or the folder cannot be written. Or what the guard raises.
     """
+    guard()
     temporary = temporary_name(path)
     try:
         _write_through(temporary, content)
-        os.link(temporary, path)
+        guard()
+        _link_or_rename(temporary, path)
         fsync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error, len(content)) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _link_or_rename(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_SUCH_CALL | {errno.EPERM}:  # EPERM: what link(2) says of FAT
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.rename(path)
 
 
 def _write_through(path: Path, content: bytes) -> None:
@@ -106,12 +133,39 @@ def temporary_name(path: Path) -> Path:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames in the folder last through a power cut."""
+    """Make renames in the folder last through a power cut, where the file system can do that for folders."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SUCH_CALL | {errno.EBADF}:
+            raise
     finally:
         os.close(descriptor)
+
+
+def make_own_folder(folder: Path) -> None:
+    """Make a folder in one that is there, or find it there; a link is refused: files elsewhere would be overwritten.
+
+    Raises:
+        UsageError: it is a link, or a file.
+        Failure: it cannot be made, or what it belongs into is not there.
+    """
+    check_own_folder(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{folder}: is a file where a folder belongs; move it away and call again") from None
+    except OSError as error:
+        raise Failure(f"cannot make {folder}: {error.strerror}; free or unlock the place and call again") from None
+
+
+def check_own_folder(folder: Path) -> None:
+    """Raise UsageError if it is a link to somewhere else."""
+    if folder.is_symlink():
+        raise UsageError(
+            f"{folder}: is a link, so files elsewhere would be overwritten; remove it, or put a folder in its place"
+        )
 
 
 def cannot_write(path: Path, error: OSError, size: int) -> Failure:
@@ -120,9 +174,9 @@ def cannot_write(path: Path, error: OSError, size: int) -> Failure:
     return Failure(f"cannot write {path} ({size:,} bytes): {why}; mend that and call again: what was there is intact")
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any], guard: Guard = unguarded) -> None:
     """Write `value` as readable JSON, atomically."""
-    write_atomically(path, to_json(value))
+    write_atomically(path, to_json(value), guard=guard)
 
 
 def to_json(value: dict[str, Any]) -> bytes:

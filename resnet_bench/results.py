@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resnet_bench.errors import UsageError
-from resnet_bench.files import write_atomically
+from resnet_bench.files import Guard, unguarded, write_atomically
 
 SCHEMA_VERSION = 1
 RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
@@ -443,9 +443,9 @@ def to_csv(table: Table, rows: Iterable[Any], columns: Sequence[str] | None = No
     return text.getvalue()
 
 
-def write_csv(path: Path, table: Table, rows: Iterable[Any]) -> None:
-    """Write a whole table, atomically."""
-    write_atomically(path, to_csv(table, rows).encode())
+def write_csv(path: Path, table: Table, rows: Iterable[Any], guard: Guard = unguarded) -> None:
+    """Write a whole table, atomically; for the guard see `files.write_atomically`."""
+    write_atomically(path, to_csv(table, rows).encode(), guard=guard)
 
 
 def _to_cell(value: Any) -> str:

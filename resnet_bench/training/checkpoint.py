@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from resnet_bench.files import fsync_folder, write_atomically
+from resnet_bench.files import Guard, fsync_folder, unguarded, write_atomically
 from resnet_bench.results import SCHEMA_VERSION, CurveRow, SignalRow
 from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.training.engine import optimizer_tensors
@@ -91,14 +91,14 @@ def decode(content: bytes) -> dict[str, Any]:
     return stored
 
 
-def save(folder: Path, stored: dict[str, Any]) -> None:
+def save(folder: Path, stored: dict[str, Any], guard: Guard = unguarded) -> None:
     """Write a new generation; at any instant the newest or the one before it is there, whole.
 
     Raises:
-        Failure: the folder cannot be written; the generations there stay.
+        Failure: the folder cannot be written; the generations there stay. Or what the guard raises.
     """
     newest = folder / NEWEST
-    write_atomically(newest, encode(stored), keep_as=folder / PREVIOUS)
+    write_atomically(newest, encode(stored), keep_as=folder / PREVIOUS, guard=guard)
 
 
 def load(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
