@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,6 +282,8 @@ def test_runs_that_do_not_save_in_time_are_named(shared: Shared, monkeypatch: py
     monkeypatch.setattr(ray, "wait", lambda references, **_: (references[2:], references[:2]))
     fleet = Fleet(Nodes(ray, shared.terms, StopRequest(), said.append), shared, Plan([], {}, shared.shape))
     fleet.going = {Reference("do_run", "a", ()): each for each in (run, other, ended)}
+    for each in (run, ended):
+        shared.terms.study.run(each.run_id).path.mkdir(parents=True, exist_ok=True)
     with Progress(3, Clock(0.0, 1e6), quiet=True) as progress, shared.terms.study.run(run.run_id).lock():
         monkeypatch.setattr(progress, "say", said.append)
         with shared.terms.study.run(ended.run_id).lock():  # by another sweep
@@ -321,11 +324,13 @@ def test_a_node_that_is_refused_stays_so_and_one_that_was_blind_for_a_moment_doe
 
 def test_a_run_of_another_sweep_is_waited_for(do: Do, shared: Shared) -> None:
     mine, theirs = small_runs(2)
-    lock = shared.terms.study.run(theirs.run_id).lock()
-    lock.acquire()
+    folder = shared.terms.study.run(theirs.run_id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    theirs_until_then = ExitStack()
+    theirs_until_then.enter_context(folder.lock())
 
     def do_run(node: str, shared: Shared, execution: Execution, run: RunConfig) -> Answer:
-        lock.release()
+        theirs_until_then.close()
         return done(node, shared, execution, run)
 
     ray = Actor({"a": 1}, {"look": lambda *_: FIT, "do_run": do_run})

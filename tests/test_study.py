@@ -136,7 +136,7 @@ def test_divergence_is_a_result_and_the_study_goes_on(
 def test_disk_trouble_ends_the_sweep_with_the_path(
     tmp_path: Path, small_run: RunConfig, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, table: object, rows: object) -> None:
+    def full(path: Path, *_: object) -> None:
         raise Failure(f"cannot write {path}: No space left on device")
 
     monkeypatch.setattr(run_module, "write_csv", full)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
@@ -29,6 +29,7 @@ from resnet_bench.results import (
     study_name,
     write_csv,
 )
+from resnet_bench.study.lock import NAME, Lock, Lost, holding, is_held, undisturbed
 
 RESULT = "result.json"
 EXECUTION = "execution.json"
@@ -36,11 +37,6 @@ SUMS = "SHA256SUMS"
 COLLECTED = (CURVES, SIGNALS, CONFUSION)  # tables that each run writes its own rows of
 MAX_JSON_BYTES = 1 << 20
 MEND = "restore the file, or remove the run's folder to train it again"
-
-
-def _lock(folder: Path) -> FileLock:
-    # A lock file that outlives its process is no lock for us, so there is no falling back to one.
-    return FileLock(folder / ".lock", fallback_to_soft=False)
 
 
 @dataclass(frozen=True)
@@ -103,19 +99,24 @@ class RunFolder:
             if _sha256(path) != expected:
                 raise UsageError(f"{path}: altered since the run was finished (SHA-256 differs); {MEND}")
 
-    def lock(self) -> FileLock:
+    def lock(self, timeout: float = math.inf) -> contextlib.AbstractContextManager[Lock]:
         """Held by the one process that works on the run; the system frees it when that process dies."""
-        return _lock(self.path)
+        return holding(self.path / NAME, timeout)
 
     def is_locked(self) -> bool:
-        """Does some process work on the run now."""
-        if not (self.path / ".lock").exists():
-            return False
+        """Does some process work on the run now, as far as that can be told."""
         try:
-            with self.lock().acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+            return is_held(self.path / NAME)
+        except UsageError:
+            return False
+
+    def check_owned(self, lock: Lock) -> None:
+        """Raise Lost unless the holder of the lock may write here: others see the lock, and there is no result."""
+        why = lock.why_lost()
+        if not why and self.result.exists():
+            why = f"{self.result} was written by another process meanwhile"
+        if why:
+            raise Lost(f"{why}; this process left the run as it is")
 
     def read_table(self, table: Table) -> list[Any]:
         """Its rows so far, checked; none if it has not written any."""
@@ -134,9 +135,13 @@ class StudyFolder:
         """The study's name in every table."""
         return study_name(self.path)
 
-    def lock(self) -> FileLock:
+    def lock(self, timeout: float = math.inf) -> contextlib.AbstractContextManager[Lock]:
         """Held while the files that belong to no single run are written."""
-        return _lock(self.path)
+        return holding(self.path / NAME, timeout)
+
+    def undisturbed(self, timeout: float) -> contextlib.AbstractContextManager[None]:
+        """Keep those files as they are while they are read, if the lock can be had for that within some seconds."""
+        return undisturbed(self.path / NAME, timeout)
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run."""
@@ -149,6 +154,24 @@ class StudyFolder:
             return []
         with os.scandir(runs) as entries:
             return [RunFolder(runs / name) for name in sorted(entry.name for entry in entries if entry.is_dir())]
+
+    def in_work(self) -> list[RunFolder]:
+        """The runs that some process works on now."""
+        return [folder for folder in self.run_folders() if not folder.result.exists() and folder.is_locked()]
+
+    def progress(self) -> str:
+        """How many of its planned runs are in work, in words."""
+        return f"in work: {len(self.in_work())} of {len(self.read_plan())} planned"
+
+    def uncollected(self) -> list[RunFolder]:
+        """The finished runs that runs.csv does not hold (yet); all of them if there is no such file.
+
+        Raises:
+            UsageError: runs.csv is malformed.
+        """
+        path = self.path / RUNS.file
+        known = {row.run_id for row in read_csv(path, RUNS)} if path.exists() else set()
+        return [folder for folder in self.run_folders() if folder.path.name not in known and folder.result.exists()]
 
     def results(self, *, check_files: bool = True) -> dict[str, RunRow]:
         """The finished runs, by run id; for `check_files` see RunFolder.read_result."""
@@ -204,6 +227,7 @@ class StudyFolder:
                 seed=run.seed,
             )
         write_csv(self.path / PLAN.file, PLAN, sorted(rows.values(), key=sort_key))
+        _resum(self, PLAN.file)  # what is there stays whole while the new runs are done
 
 
 def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:
@@ -254,10 +278,42 @@ def collected(study: StudyFolder) -> dict[Table, list[Any]]:
     return rows
 
 
+def check_nothing_lost(study: StudyFolder) -> None:
+    """Raise UsageError if runs.csv holds runs whose folders are gone: collecting would drop them."""
+    path = study.path / RUNS.file
+    rows = read_csv(path, RUNS) if path.exists() else []
+    gone = [row.run_id for row in rows if not study.run(row.run_id).result.exists()]
+    if gone:
+        raise UsageError(
+            f"{path}: holds {len(gone)} runs without a folder in runs/ ({gone[0]}); restore it or move the CSV files"
+        )
+
+
+def collect_late(study: StudyFolder) -> None:
+    """Collect if runs were finished since that was done. Hold the study's lock.
+
+    Raises:
+        UsageError: no run was finished yet; or see `collect`.
+    """
+    if study.uncollected():
+        collect(study)
+    elif not (study.path / RUNS.file).exists() and (study.path / "runs").is_dir():
+        raise UsageError(
+            f"{study.path}: no run is finished yet ({study.progress()}); call again when one is (resnet-bench status)"
+        )
+
+
 def collect(study: StudyFolder) -> list[RunRow]:
-    """Write the collected tables and SHA256SUMS; the same folders give the same bytes. Hold the study's lock."""
+    """Write the collected tables and SHA256SUMS; the same folders give the same bytes. Hold the study's lock.
+
+    Raises:
+        UsageError: a finished run is not what was written, or runs.csv holds one whose folder is gone.
+        Failure: the folder cannot be written.
+    """
+    check_nothing_lost(study)
     for place in (study.path, study.path / "figures", study.path / "tables"):
-        remove_temporaries(place)
+        if place == study.path or not place.is_symlink():
+            remove_temporaries(place)
     tables = collected(study)
     for table, rows in tables.items():
         write_csv(study.path / table.file, table, rows)
@@ -268,10 +324,19 @@ def collect(study: StudyFolder) -> list[RunRow]:
 def sums_of(study: StudyFolder) -> dict[str, str]:
     """SHA-256 of every file of finished runs, and of every file that belongs to no run, by its path in the study."""
     finished = [folder.path for folder in study.run_folders() if folder.result.exists()]
-    others = [path for path in study.path.iterdir() if path.name != "runs"]
+    others = [path for path in study.path.iterdir() if path.name != "runs" and not path.is_symlink()]
     paths = [path for place in [*finished, *others] for path in (place.rglob("*") if place.is_dir() else [place])]
     kept = sorted(path for path in paths if path.is_file() and not path.name.startswith((".", "checkpoint", SUMS)))
     return {path.relative_to(study.path).as_posix(): _sha256(path) for path in kept}
+
+
+def _resum(study: StudyFolder, name: str) -> None:
+    """Bring the line of one file in SHA256SUMS up to date, if there is one."""
+    path, ending = study.path / SUMS, f"  {name}".encode()
+    if path.exists():
+        line = _sha256(study.path / name).encode() + ending
+        lines = [line if old.endswith(ending) else old for old in path.read_bytes().split(b"\n")]
+        write_atomically(path, b"\n".join(lines))
 
 
 def write_sums(study: StudyFolder) -> None:

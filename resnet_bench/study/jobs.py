@@ -210,6 +210,8 @@ def _work(task: Task, connection: Connection[Any, Any]) -> None:
             pass
         except (UsageError, Failure) as error:
             teller.tell("error", error)
+        except OSError as error:  # what was not foreseen, as on the command line
+            teller.tell("error", Failure(str(error)))
 
 
 def _stop_with_parent() -> None:

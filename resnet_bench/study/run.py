@@ -19,7 +19,7 @@ from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import EAGER, Execution
-from resnet_bench.files import publish, remove_temporaries, write_json
+from resnet_bench.files import Guard, publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad, git_state
 from resnet_bench.models.weights import Weights
 from resnet_bench.results import (
@@ -106,10 +106,11 @@ class Session:
 
 
 class RunSink:
-    """Writes a run's rows and checkpoints to its folder and tells the progress display."""
+    """Writes a run's rows and checkpoints to its folder, while it is this process's, and tells the progress display."""
 
-    def __init__(self, session: Session, config: RunConfig, progress: Listener) -> None:
+    def __init__(self, session: Session, config: RunConfig, progress: Listener, guard: Guard) -> None:
         self.session = session
+        self.guard = guard
         self.folder = session.study.run(config.run_id)
         self.identity = session.identity(config)
         self.classes = session.dataset.classes
@@ -127,7 +128,7 @@ class RunSink:
 
     def row(self, state: TrainState) -> None:
         """Write all rows so far: each file is whole at any instant."""
-        write_tables(self.folder, state, self.classes)
+        write_tables(self.folder, state, self.classes, self.guard)
         self.progress.row(state.rows[-1])
 
     def wants_pause(self) -> bool:
@@ -146,14 +147,15 @@ class RunSink:
     def save(self, state: TrainState) -> None:
         """Write a checkpoint; of a state with values that are not finite none is written."""
         if state.is_finite():
-            checkpoint.save(self.folder.path, checkpoint.capture(state, self.identity, self.session.about()))
+            stored = checkpoint.capture(state, self.identity, self.session.about())
+            checkpoint.save(self.folder.path, stored, self.guard)
         self.saved = time.monotonic()
 
 
-def write_tables(folder: RunFolder, state: TrainState, classes: Sequence[str]) -> None:
+def write_tables(folder: RunFolder, state: TrainState, classes: Sequence[str], guard: Guard) -> None:
     """Write the run's own rows of every table, as far as it has any."""
-    write_csv(folder.table(CURVES), CURVES, state.rows)
-    write_csv(folder.table(SIGNALS), SIGNALS, state.signals)
+    write_csv(folder.table(CURVES), CURVES, state.rows, guard)
+    write_csv(folder.table(SIGNALS), SIGNALS, state.signals, guard)
     if state.confusion is not None:
         run_id = state.rows[-1].run_id
         counts = [
@@ -162,16 +164,17 @@ def write_tables(folder: RunFolder, state: TrainState, classes: Sequence[str]) -
             for predicted, images in zip(classes, row, strict=True)
             if images or true == predicted
         ]
-        write_csv(folder.table(CONFUSION), CONFUSION, counts)
+        write_csv(folder.table(CONFUSION), CONFUSION, counts, guard)
 
 
-def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
+def execute(session: Session, config: RunConfig, progress: Listener, guard: Guard) -> RunRow:
     """Train one run that is not finished yet, from its last checkpoint if there is one, and publish its result.
 
-    The caller holds the run's lock.
+    The caller holds the run's lock; `guard` is asked before each write whether that still makes the run its own.
 
     Raises:
         Stopped: the process was asked to stop; the state is saved.
+        Lost: what the guard raises; nothing was written since.
         UsageError: the run's folder holds another configuration or other data.
         Failure: the folder cannot be written.
     """
@@ -179,12 +182,12 @@ def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
     identity = session.identity(config)
     remove_temporaries(folder.path)
     folder.failure.unlink(missing_ok=True)
-    _claim(folder, identity)
+    _claim(folder, identity, guard)
     job = session.job(config)
     state = job.initial_state(session.dataset.digest)
     _go_on(folder, state, identity, progress)
-    history = _record_attempt(session, folder, state.step)
-    sink = RunSink(session, config, progress)
+    history = _record_attempt(session, folder, state.step, guard)
+    sink = RunSink(session, config, progress, guard)
     try:
         with session.stop.politely():
             fit(state, job, sink)
@@ -194,22 +197,23 @@ def execute(session: Session, config: RunConfig, progress: Listener) -> RunRow:
         sink.save(state)
         raise
     sink.save(state)
-    write_tables(folder, state, session.dataset.classes)  # whatever an earlier attempt left there, these are the rows
+    # Whatever an earlier attempt left there, these are the rows.
+    write_tables(folder, state, session.dataset.classes, guard)
     row = _result(session, job, state, history, session.jobs == 1 and sink.load.exclusive())
-    publish(folder.result, result_json(folder, row))
+    publish(folder.result, result_json(folder, row), guard)
     with contextlib.suppress(OSError):  # the run is finished, with or without this room
         checkpoint.drop_previous(folder.path)
     return row
 
 
-def _claim(folder: RunFolder, identity: dict[str, Any]) -> None:
+def _claim(folder: RunFolder, identity: dict[str, Any], guard: Guard) -> None:
     """Write config.json, or check that it says the same."""
     if folder.config.exists() and read_json(folder.config) != identity:
         raise UsageError(
             f"{folder.config}: this run was started with another configuration or other data under the same name; "
             "use another RESULTS=, or move the run's folder away"
         )
-    write_json(folder.config, identity)
+    write_json(folder.config, identity, guard)
 
 
 def _go_on(folder: RunFolder, state: TrainState, identity: dict[str, Any], progress: Listener) -> None:
@@ -227,7 +231,7 @@ def _go_on(folder: RunFolder, state: TrainState, identity: dict[str, Any], progr
     progress.resume(state.step)
 
 
-def _record_attempt(session: Session, folder: RunFolder, step: int) -> dict[str, Any]:
+def _record_attempt(session: Session, folder: RunFolder, step: int, guard: Guard) -> dict[str, Any]:
     """Add this attempt to environment.json: when, from which step, and what differs from the attempt before."""
     now = session.software_and_hardware()
     before: dict[str, Any] = {"environment": now, "attempts": []}
@@ -244,7 +248,7 @@ def _record_attempt(session: Session, folder: RunFolder, step: int) -> dict[str,
         "bit_exact": not any(past["changed"] for past in [*attempts, attempt]),
         "attempts": [*attempts, attempt],
     }
-    write_json(folder.environment, history)
+    write_json(folder.environment, history, guard)
     return history
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import time
@@ -12,17 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import Timeout
-
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError, first_line, is_out_of_memory
 from resnet_bench.execution import COMPILE_GAIN, EAGER, Execution
-from resnet_bench.files import cannot_write, write_atomically
-from resnet_bench.results import RUNS, SPLIT, RunRow, SplitRow, read_csv, write_csv
-from resnet_bench.study.folder import StudyFolder, collect
+from resnet_bench.files import cannot_write, check_own_folder, make_own_folder, write_atomically
+from resnet_bench.results import SPLIT, RunRow, SplitRow, read_csv, write_csv
+from resnet_bench.study.folder import RunFolder, StudyFolder, check_nothing_lost, collect
 from resnet_bench.study.jobs import run_side_by_side
+from resnet_bench.study.lock import Lock, Lost, Taken, check_lockable, gone
 from resnet_bench.study.mode import choose_execution
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
 from resnet_bench.study.progress import Clock, Listener, Progress
@@ -43,16 +41,26 @@ class Outcome:
 
 
 def check_writable(study: StudyFolder) -> None:
-    """Raise UsageError unless the study's folder can be made, written and linked in; leaves nothing behind."""
+    """Find out whether the study's folder can be made, written and locked; leaves nothing behind.
+
+    Raises:
+        UsageError: it cannot, or a link stands where a sweep would write.
+    """
     place = study.path.absolute()
     # Nothing is made that another process, starting at the same moment, could find half removed.
     there = next(path for path in (place, *place.parents) if path.exists())
+    runs = [place / "runs"] if (place / "runs").exists() else []
     try:
-        with tempfile.TemporaryDirectory(prefix=".probe.", dir=there) as probe:
-            (Path(probe) / "file").write_bytes(b"")
-            os.link(Path(probe) / "file", Path(probe) / "link")  # results are published by a hard link
+        for path in (there, *runs):
+            with tempfile.NamedTemporaryFile(prefix=".probe.", dir=path) as probe:
+                check_lockable(Path(probe.name), probe.fileno(), study.path)
     except OSError as error:
         raise UsageError(f"the results folder {study.path} cannot be written: {error.strerror}; set RESULTS=") from None
+    if there == place:
+        with contextlib.suppress(Taken), study.lock(timeout=0):
+            pass
+    for name in ("figures", "tables"):
+        check_own_folder(study.path / name)
 
 
 def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
@@ -69,20 +77,6 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
             if getattr(row, name) != value:
                 there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
                 raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
-
-
-def check_nothing_lost(study: StudyFolder) -> None:
-    """Raise UsageError if runs.csv holds runs whose folders are gone: collecting would drop them."""
-    path = study.path / RUNS.file
-    gone = (
-        [row.run_id for row in read_csv(path, RUNS) if not study.run(row.run_id).result.exists()]
-        if path.exists()
-        else []
-    )
-    if gone:
-        raise UsageError(
-            f"{path}: holds {len(gone)} runs without a folder in runs/ ({gone[0]}); restore it or move the CSV files"
-        )
 
 
 def probe_rate(plan: Plan, session: Session) -> float:
@@ -110,7 +104,12 @@ def check_space(study: StudyFolder, plan: Plan) -> None:
 
 def check(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
     """Raise UsageError or Failure for what would make a sweep pointless; makes the folder if it is not there."""
-    (study.path / "runs").mkdir(parents=True, exist_ok=True)
+    try:
+        (study.path / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the results folder {study.path} cannot be made: {error.strerror}; set RESULTS=") from None
+    for run in plan.todo:
+        check_own_folder(study.run(run.run_id).path)
     check_comparable(study, plan, dataset, execution)
     check_nothing_lost(study)
     check_space(study, plan)
@@ -216,42 +215,63 @@ def collecting(study: StudyFolder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(Exception), study.lock().acquire(timeout=3):  # not longer: it was asked to stop
+        with contextlib.suppress(Exception), study.lock(timeout=3):  # not longer: it was asked to stop
             collect(study)
         raise
 
 
 def do_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> bool:
-    """Do the run unless another process does; False if one is at it now."""
+    """Do the run unless another process does; False if one is at it now.
+
+    Raises:
+        Gone: the study's folder is not there any more.
+        Failure, UsageError: what makes it pointless to go on with any run, see `run.execute`.
+    """
     folder = session.study.run(run.run_id)
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with folder.lock().acquire(timeout=0):
+        if not folder.path.parent.is_dir():
+            raise gone(session.study.path)
+        make_own_folder(folder.path)
+        with folder.lock(timeout=0) as lock:
             if folder.result.exists():
                 progress.skip(run, work(run, shape), "done by another process")
             else:
-                _run_one(session, run, shape, progress, failed)
-    except Timeout:
+                _run_one(session, run, shape, progress, failed, lock)
+    except Taken:
         return False
     except OSError as error:
         raise cannot_write(folder.path, error, BYTES_PER_RUN) from None
     return True
 
 
-def _run_one(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> None:
+def _run_one(
+    session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str], lock: Lock
+) -> None:
+    folder = session.study.run(run.run_id)
     progress.start(run, work(run, shape))
     try:
-        row = execute(session, run, progress)
-    except (Failure, UsageError):
-        raise
-    except Exception as error:  # whatever it was, the other runs go on; the whole trace is kept with the run
-        folder = session.study.run(run.run_id)
-        write_atomically(folder.failure, traceback.format_exc().encode())
-        progress.finish(f"FAILED, {_advice(error)}")
-        failed.append(f"{run.title}: {_advice(error)} (see {folder.failure})")
+        row = execute(session, run, progress, lambda: folder.check_owned(lock))
+    except Exception as error:  # whatever it was, the other runs go on
+        text = _why_failed(session, folder, lock, error)
+        progress.finish(f"FAILED, {text}")
+        failed.append(f"{run.title}: {text}")
     else:
         progress.finish(describe(row))
     session.stop.raise_if_asked()
+
+
+def _why_failed(session: Session, folder: RunFolder, lock: Lock, error: Exception) -> str:
+    """What to tell of a run that failed; the whole trace is kept with it. Raises what is not about this run alone."""
+    try:
+        folder.check_owned(lock)
+    except Lost as lost:  # whatever else went wrong in a folder that is not this process's any more
+        if not folder.path.parent.is_dir():
+            raise gone(session.study.path) from None
+        return str(lost)
+    if isinstance(error, Failure | UsageError):
+        raise error
+    write_atomically(folder.failure, traceback.format_exc().encode())
+    return f"{_advice(error)} (see {folder.failure})"
 
 
 def _advice(error: Exception) -> str:

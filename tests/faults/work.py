@@ -31,6 +31,7 @@ from resnet_bench.errors import Failure, UsageError
 from resnet_bench.study import run as run_module
 from resnet_bench.study import sweep as sweep_module
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.lock import Lock
 from resnet_bench.study.plan import DataShape, Plan
 from resnet_bench.study.run import Session
 from resnet_bench.study.stopping import Stopped, StopRequest
@@ -308,7 +309,7 @@ def without_replace(number: str) -> Any:
     """Negative control: files are written in place, and the process dies in the middle of one of them."""
     count = 0
 
-    def write(path: Path, content: bytes, *, keep_as: Path | None = None) -> None:
+    def write(path: Path, content: bytes, **_: object) -> None:
         nonlocal count
         count += 1
         with path.open("wb") as file:
@@ -328,14 +329,21 @@ def without_lock() -> Any:
     from resnet_bench.study.folder import RunFolder
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        class Free:
-            def acquire(self, timeout: float) -> contextlib.AbstractContextManager[None]:
-                return contextlib.nullcontext()
+        @contextlib.contextmanager
+        def lock(self: RunFolder, timeout: float) -> Any:
+            yield FreeLock(self.path, 0)
 
-        return lambda self: Free()
+        return lock
 
     with _patched(RunFolder, "lock", make):
         yield
+
+
+class FreeLock(Lock):
+    """One that nobody holds."""
+
+    def why_lost(self) -> str:
+        return ""
 
 
 FAULTS: dict[str, Callable[..., contextlib.AbstractContextManager[Any]]] = {

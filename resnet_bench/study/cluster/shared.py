@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from resnet_bench import __version__
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.lock import Taken, holding, is_held
 from resnet_bench.study.plan import DataShape
 
 GO_ON, STOP = "go on", "stop"
@@ -65,22 +65,17 @@ class Flag:
     def raised(cls, study: StudyFolder) -> Iterator[Flag]:
         """Put it up, and take it down; those of processes that died are removed."""
         flag = cls(study.path / f".sweep.{uuid.uuid4().hex[:8]}")
-        try:
-            for left in study.path.glob(".sweep.*.lock"):
-                cls(left.with_suffix(""))._remove_if_left()
-            lock = flag._lock()
-            lock.acquire()
-            flag.path.write_text(GO_ON)
-        except (OSError, NotImplementedError) as error:
-            raise UsageError(f"{study.path} cannot be written or locked ({error}); set RESULTS=") from None
-        try:
-            yield flag
-        finally:
-            flag._remove()
-            lock.release()
-
-    def _lock(self) -> FileLock:
-        return FileLock(self._lock_path, fallback_to_soft=False)
+        for left in study.path.glob(".sweep.*.lock"):
+            cls(left.with_suffix(""))._remove_if_left()
+        with holding(flag._lock_path):
+            try:
+                flag.path.write_text(GO_ON)
+            except OSError as error:
+                raise UsageError(f"{study.path} cannot be written ({error.strerror}); set RESULTS=") from None
+            try:
+                yield flag
+            finally:
+                flag._remove()
 
     @property
     def _lock_path(self) -> Path:
@@ -92,16 +87,12 @@ class Flag:
             self._lock_path.unlink(missing_ok=True)
 
     def _remove_if_left(self) -> None:
-        with contextlib.suppress(Timeout), self._lock().acquire(timeout=0):
+        with contextlib.suppress(Taken), holding(self._lock_path, timeout=0):
             self._remove()
 
     def is_held(self) -> bool:
-        """Does another process hold the lock; OSError if that cannot be known."""
-        try:
-            with self._lock().acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+        """Does another process hold the lock; UsageError if that cannot be known."""
+        return is_held(self._lock_path)
 
     def stop(self) -> None:
         """Have all runs save and end."""

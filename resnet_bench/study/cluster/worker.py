@@ -11,7 +11,7 @@ from pathlib import Path
 
 from resnet_bench.config import RunConfig
 from resnet_bench.environment import configure, find_device
-from resnet_bench.errors import first_line
+from resnet_bench.errors import UsageError, first_line
 from resnet_bench.execution import Execution
 from resnet_bench.results import CurveRow
 from resnet_bench.study.cluster.shared import GO_ON, Answer, Flag, Settled, Shared, Terms, versions
@@ -101,8 +101,8 @@ def look(terms: Terms) -> Answer:
     try:
         if not terms.flag.is_held():
             return Answer("blind", f"does not see the locks of other machines in {place}; mount it so that flock works")
-    except (OSError, NotImplementedError) as error:
-        return Answer("blind", f"cannot lock files in {place} ({error}); mount it so that flock works")
+    except UsageError as error:
+        return Answer("blind", f"cannot lock files: {error}")
     other = [
         f"{name} {there} instead of {terms.versions[name]}"
         for name, there in versions().items()
