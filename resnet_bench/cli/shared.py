@@ -237,9 +237,14 @@ def render_transfer(folder: Path, quiet: bool) -> None:
     """Compare the studies of a transfer folder, draw that, and print the verdict."""
     from resnet_bench.report.transfer import render_transfer as draw
     from resnet_bench.report.transfer import summarize_transfer
+    from resnet_bench.study.folder import collect_late
     from resnet_bench.study.terminal import columns
-    from resnet_bench.study.transfer import compare
+    from resnet_bench.study.transfer import compare, studies_of
 
+    for study in studies_of(folder):
+        if study.uncollected():
+            with study.lock():
+                collect_late(study)
     compare(folder)
     paths = draw(folder)
     if not quiet:
@@ -249,14 +254,18 @@ def render_transfer(folder: Path, quiet: bool) -> None:
 
 
 def render_study(folder: Path, quiet: bool) -> None:
-    """Draw a study, and print its summary."""
+    """Draw what is finished of a study, and print its summary."""
     from resnet_bench.report import render, summarize
-    from resnet_bench.study.folder import StudyFolder, write_sums
+    from resnet_bench.study.folder import StudyFolder, collect_late, write_sums
 
     study = StudyFolder(folder)
     with study.lock():
+        collect_late(study)
         paths = render(folder)
         write_sums(study)
+        said = "" if quiet else summarize(folder)
     if not quiet:
-        print(f"\n{summarize(folder)}\n")
+        print(f"\n{said}\n")
+        if study.in_work():
+            print(f"{study.progress()}; call again when they are finished")
         print(f"{len(paths)} files written; open {folder / 'report.html'}")

@@ -283,7 +283,12 @@ def verify(arguments: argparse.Namespace) -> int:
         raise Failure(f"{arguments.folder}: {len(faults)} faults; nothing was changed")
     for study in studies:
         planned, finished = len(study.read_plan()), len(study.results())
-        print(f"{study.path}: every file is what was written; {finished} of {planned} planned runs are finished")
+        notes = f"{finished} of {planned} planned runs are finished"
+        if late := len(study.uncollected()):
+            notes += f", {late} of them not in the tables yet (a sweep or a report adds them)"
+        if work := len(study.in_work()):
+            notes += f"; {work} in work, not checked"
+        print(f"{study.path}: every file is what was written; {notes}")
     return 0
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnet_bench.errors import Failure
-
 
 def render(folder: Path) -> list[Path]:
     """Draw figures/, tables/, report.html, README.md and claims.csv from a study's CSV files: same files, same bytes.
 
     Raises:
-        UsageError: the CSV files are missing, malformed or not comparable.
+        UsageError: the CSV files are missing, malformed or not comparable; figures/ or tables/ is a link.
         Failure: the folder cannot be written.
     """
     # pandas and matplotlib load slowly, so only a report that is really drawn pays for them.
+    from resnet_bench.files import make_own_folder
     from resnet_bench.report import (
         canvas,
         confusion_figure,
@@ -39,16 +38,18 @@ def render(folder: Path) -> list[Path]:
         **surgery_figures.surgery_figures(frames),
         **cost_figures.cost_figures(frames),
     }
+    for place in (folder / "figures", folder / "tables"):
+        make_own_folder(place)
     paths: list[Path] = []
     captions: dict[str, str] = {}
     for name, draw in draws.items():
         figure = draw(frames)
         captions[name] = canvas.caption_of(figure)
-        paths += canvas.save(figure, _made(folder / "figures") / name)
+        paths += canvas.save(figure, folder / "figures" / name)
     verdicts = claims(frames)
     document = make_document(frames, verdicts, captions)
     for name, table in document.tables.items():
-        paths.append(_write(_made(folder / "tables") / f"{name}.md", tables.to_markdown(table)))
+        paths.append(_write(folder / "tables" / f"{name}.md", tables.to_markdown(table)))
         paths.append(_write(folder / "tables" / f"{name}.tex", tables.to_latex(table)))
     write_csv(folder / CLAIMS.file, CLAIMS, verdicts)
     paths.append(folder / CLAIMS.file)
@@ -65,14 +66,6 @@ def summarize(folder: Path) -> str:
 
     frames = load(folder)
     return summary(frames, claims(frames))
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot make {folder}: {error.strerror}; free or unlock the place and call again") from None
-    return folder
 
 
 def _write(path: Path, text: str) -> Path:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from resnet_bench.analysis.statistics import Interval
 from resnet_bench.architectures import display_name
 from resnet_bench.config import SCRATCH, TRANSFER_MODES
-from resnet_bench.files import write_atomically
+from resnet_bench.files import make_own_folder, write_atomically
 from resnet_bench.report import canvas, html, page
 from resnet_bench.report.confusion_figure import confusions
 from resnet_bench.report.document import Document, Picture, Section
@@ -44,7 +44,7 @@ def render_transfer(folder: Path) -> list[Path]:
     studies = [frames for modes in by_level.values() for frames in modes.values()]
     name = folder.resolve().name
     for place in (folder / "figures", folder / "tables"):
-        place.mkdir(parents=True, exist_ok=True)
+        make_own_folder(place)
     paths: list[Path] = []
 
     def picture(file: str, title: str, figure: Figure) -> Picture:

@@ -35,6 +35,8 @@ def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tu
     steps = read_json(folder.config)["config"]["steps"]
     rows = folder.read_table(CURVES)
     state = "running" if folder.is_locked() else "failed" if folder.failure.exists() else "interrupted"
+    if state != "running" and (finished := folder.read_result(check_files=False)) is not None:  # since it was looked at
+        return _describe(study, planned, finished)
     if not rows:
         return state, (f"0/{steps}", "", "", "")
     last = rows[-1]

@@ -4,24 +4,88 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from resnet_bench.errors import UsageError
+from resnet_bench.files import check_own_folder
 from resnet_bench.results import CURVES, PLAN, RUNS, SPLIT, Table, read_csv, to_csv
 from resnet_bench.sealed import Damaged, unseal
-from resnet_bench.study.folder import COLLECTED, SUMS, StudyFolder, collected, sums_of
+from resnet_bench.study.folder import COLLECTED, SUMS, RunFolder, StudyFolder, collected, sums_of
 from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
+
+UNDISTURBED_SECONDS = 60.0  # to wait for a process that writes the study's own files
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Snapshot(StudyFolder):
+    """A study while others may be at work in it: its runs are those that nobody works on.
+
+    Attributes:
+        quiet: these runs.
+        late: names of those that are finished but not in the tables yet.
+        begun: nothing was collected yet, so the tables are not missed.
+    """
+
+    quiet: tuple[RunFolder, ...]
+    late: frozenset[str]
+    begun: bool
+
+    @classmethod
+    def of(cls, study: StudyFolder) -> Snapshot:
+        """As it is now."""
+        busy = study.in_work()
+        quiet = tuple(folder for folder in study.run_folders() if folder not in busy)
+        try:
+            late = frozenset(folder.path.name for folder in study.uncollected())
+        except UsageError:  # reported by _tables
+            late = frozenset()
+        tables = any((study.path / name).exists() for name in (SUMS, RUNS.file, CURVES.file))
+        return cls(study.path, quiet, late, begun=not tables and (study.path / "runs").is_dir())
+
+    def run_folders(self) -> list[RunFolder]:
+        """The runs that nobody works on."""
+        return list(self.quiet)
+
+    def collected(self) -> Snapshot:
+        """Without the runs that are not in the tables yet."""
+        quiet = tuple(folder for folder in self.quiet if folder.path.name not in self.late)
+        return Snapshot(self.path, quiet, frozenset(), self.begun)
+
+    def is_late(self, name: str) -> bool:
+        """Is a file, by its path in the study, of a run that is not in the tables yet, or that is worked on."""
+        place, _, rest = name.partition("/")
+        run = rest.partition("/")[0]
+        return place == "runs" and (run in self.late or self.run(run).is_locked())
 
 
 def verify(study: StudyFolder) -> list[str]:
-    """One line per fault: what is missing, doubled, altered or unknown, and where. Empty if all is well."""
-    checks: list[Callable[[StudyFolder], Iterator[str]]] = [_sums, _runs, _tables, _derived, _checkpoints]
+    """One line per fault: what is missing, doubled, altered or unknown, and where. Empty if all is well.
+
+    Runs that some process works on are passed over; finished ones that are not in the tables yet are no fault.
+    """
+    if not _faults(Snapshot.of(study)):
+        return []
+    faults: list[str] = []
+    with study.undisturbed(UNDISTURBED_SECONDS):  # perhaps some files were just being replaced
+        for _ in range(TRIES):
+            snapshot = Snapshot.of(study)
+            faults = _faults(snapshot)
+            if not faults or snapshot == Snapshot.of(study):  # no run was begun meanwhile
+                break
+    return faults
+
+
+def _faults(study: Snapshot) -> list[str]:
+    checks: list[Callable[[Snapshot], Iterator[str]]] = [_sums, _runs, _tables, _derived, _checkpoints, _links]
     return list(dict.fromkeys(fault for check in checks for fault in check(study)))
 
 
-def _sums(study: StudyFolder) -> Iterator[str]:
+def _sums(study: Snapshot) -> Iterator[str]:
     path = study.path / SUMS
     if not path.exists():
-        yield f"{path}: missing; a sweep or a report writes it"
+        if not study.begun:
+            yield f"{path}: missing; a sweep or a report writes it"
         return
     listed: dict[str, str] = {}
     for number, line in enumerate(path.read_text(errors="replace").split("\n")[:-1], start=1):
@@ -33,14 +97,16 @@ def _sums(study: StudyFolder) -> Iterator[str]:
     found = sums_of(study)
     for name in sorted(listed.keys() | found.keys()):
         if name not in found:
-            yield f"{study.path / name}: missing, but {SUMS} names it"
+            if not study.is_late(name):
+                yield f"{study.path / name}: missing, but {SUMS} names it"
         elif name not in listed:
-            yield f"{study.path / name}: not in {SUMS}; the sweep or a report adds what was finished since"
+            if not study.is_late(name):
+                yield f"{study.path / name}: not in {SUMS}; the sweep or a report adds what was finished since"
         elif listed[name] != found[name]:
             yield f"{study.path / name}: altered (SHA-256 differs from {SUMS})"
 
 
-def _runs(study: StudyFolder) -> Iterator[str]:
+def _runs(study: Snapshot) -> Iterator[str]:
     for folder in study.run_folders():
         try:
             folder.read_result()
@@ -50,7 +116,9 @@ def _runs(study: StudyFolder) -> Iterator[str]:
             yield str(error)
 
 
-def _tables(study: StudyFolder) -> Iterator[str]:
+def _tables(study: Snapshot) -> Iterator[str]:
+    if study.begun:
+        return
     optional = [table for table in (SPLIT, *COLLECTED) if table is not CURVES and (study.path / table.file).exists()]
     for table in (PLAN, RUNS, CURVES, *optional):
         try:
@@ -59,10 +127,10 @@ def _tables(study: StudyFolder) -> Iterator[str]:
             yield str(error)
 
 
-def _derived(study: StudyFolder) -> Iterator[str]:
+def _derived(study: Snapshot) -> Iterator[str]:
     """Compare runs.csv, curves.csv and the like, row by row, with what the runs' folders give."""
     try:
-        tables = collected(study)
+        tables = collected(study.collected())
     except UsageError:
         return  # reported by _runs
     for table, rows in tables.items():
@@ -97,7 +165,7 @@ def _differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, s
         yield 1, "the rows are in another order"
 
 
-def _checkpoints(study: StudyFolder) -> Iterator[str]:
+def _checkpoints(study: Snapshot) -> Iterator[str]:
     for folder in study.run_folders():
         for name in (NEWEST, PREVIOUS):
             path = folder.path / name
@@ -106,3 +174,12 @@ def _checkpoints(study: StudyFolder) -> Iterator[str]:
                     unseal(KIND, path.read_bytes())
             except Damaged as error:
                 yield f"{path}: damaged ({error})"
+
+
+def _links(study: Snapshot) -> Iterator[str]:
+    places = [study.path / "figures", study.path / "tables", *(folder.path for folder in study.run_folders())]
+    for place in places:
+        try:
+            check_own_folder(place)
+        except UsageError as error:
+            yield str(error)
