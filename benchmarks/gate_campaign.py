@@ -26,6 +26,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.gated import train_step
+from resnet_bench import git
 from resnet_bench.regression.statistics import pair_log_ratio
 from resnet_bench.throughput import time_in_turn
 
@@ -60,24 +61,20 @@ def calibrate() -> dict[str, int]:
 
 def make_clone(folder: Path) -> None:
     """A clone with a branch for each planted change, its counters accepted, so that only its time can give it away."""
-
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
-
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    git("config", "user.name", "gate campaign")
-    git("config", "user.email", "campaign@localhost")
-    git("branch", "clean")
+    git.run(folder.parent, "clone", "--quiet", str(ROOT), str(folder.absolute()))
+    git.run(folder, "config", "user.name", "gate campaign")
+    git.run(folder, "config", "user.email", "campaign@localhost")
+    git.run(folder, "branch", "clean")
     engine = folder / ENGINE
     text = engine.read_text()
     assert text.count(ANCHOR) == 1, "the train step has changed: mend the place of the planted work"
     branches = {name: PLANTED.format(count=count) for name, count in calibrate().items()} | {"tiny": TINY}
     for name, lines in branches.items():
-        git("checkout", "--quiet", "-b", name, "clean")
+        git.run(folder, "checkout", "--quiet", "-b", name, "clean")
         engine.write_text(text.replace(ANCHOR, ANCHOR + lines))
         if name != "tiny":
             run(folder, "counters", "--accept")
-        git("commit", "--quiet", "--all", "--message", name)
+        git.run(folder, "commit", "--quiet", "--all", "--message", name)
 
 
 def run(clone: Path, *words: str) -> tuple[int, str]:
@@ -115,7 +112,7 @@ def run_gates(folder: Path, clone: Path, budget: float) -> None:
         if record.exists():
             continue
         head, base, _, right, loaded = KINDS[kind]
-        subprocess.run(["git", "-C", str(clone), "checkout", "--quiet", head], check=True)
+        git.run(clone, "checkout", "--quiet", head)
         started, temporary = time.monotonic(), record.with_suffix(".tmp")
         with another_program(number) if loaded else nullcontext():
             code, text = run(clone, "gate", "--base", base, "--budget", str(budget), "--record", str(temporary))

@@ -1,4 +1,4 @@
-"""Facts about the machine and the checkout that need no torch."""
+"""Facts about the machine that need no torch."""
 
 from __future__ import annotations
 
@@ -70,22 +70,6 @@ def gpu_state(uuid: str) -> GpuState:
         return GpuState(int(clock), float(limit), named)
     except (OSError, subprocess.SubprocessError, ValueError):
         return GpuState()
-
-
-def git_state() -> tuple[str, bool | None]:
-    """(commit, dirty) of the checkout this package lies in; ("", None) outside one."""
-    root = Path(__file__).parent.parent
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return "", None
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return "", None
 
 
 FOREIGN_SHARE = 0.05  # of all cores: more than this, and a run did not have the machine to itself

@@ -17,12 +17,18 @@ from resnet_bench.config import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure
+from resnet_bench.git import is_foreign, run
 from resnet_bench.machine import available_cores
 
 ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+IDENTITY = {f"GIT_{who}_{what}": "tester" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+# Tests may run inside a hook of a repository, which must not be the one that they commit to.
+for name in filter(is_foreign, list(os.environ)):
+    del os.environ[name]
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -38,6 +44,12 @@ def _configured() -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(number.removeprefix("gw")) % len(cores)]})
     configure(CPU, threads=1)  # the networks here are tiny
+
+
+def git(folder: Path, *words: str) -> str:
+    """git in a temporary repository: none above the folder is found, no settings of a user count, none are made."""
+    alone = {"GIT_CEILING_DIRECTORIES": str(folder.parent), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    return run(folder, *words, more=alone | IDENTITY)
 
 
 @pytest.fixture

@@ -14,13 +14,15 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "text", "architectures", "machine", "sealed", "files", "config", "execution", "results", "complexity",
-    "environment", "throughput", "data", "models", "training", "analysis", "report", "study", "regression", "cli",
+    "errors", "text", "git", "architectures", "machine", "sealed", "files", "config", "execution", "results",
+    "complexity", "environment", "throughput", "data", "models", "training", "analysis", "report", "study",
+    "regression", "cli",
 ]  # fmt: skip
 CONSUMERS = {"analysis", "report"}
 TORCH_FREE = {
     "errors",
     "text",
+    "git",
     "architectures",
     "machine",
     "sealed",

@@ -21,7 +21,7 @@ from resnet_bench.regression.checkouts import dependency_changes, find_base, fin
 from resnet_bench.regression.gate import compare
 from resnet_bench.regression.pairs import Lanes, Tree, measure_pair, processes
 from resnet_bench.regression.statistics import Outcome
-from tests.conftest import ROOT
+from tests.conftest import ROOT, git
 
 # A process's clock moves only when a step is done, by what that step is said to take, and a little luck.
 GATED = """
@@ -53,13 +53,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "benchmarks").mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "config", "user.name", "tester")
-    git(folder, "config", "user.email", "tester@localhost")
     return folder
-
-
-def git(folder: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def write(folder: Path, seconds: dict[str, float], *, images: int = 8, noise: float = 0.01) -> None:
@@ -105,7 +99,6 @@ def test_identical_commits_pass(repository: Path, commit: Commit) -> None:
     assert outcome is Outcome.PASS, reason
     assert "step at most" in reason and "pipeline at most" in reason and "7 pairs" in reason
     assert any("base against itself" in line and "3 pairs" in line for line in lines)
-    assert git(repository, "worktree", "list").count("\n") == 0
 
 
 def test_a_slowdown_of_the_working_tree_fails_and_is_named(repository: Path, commit: Commit) -> None:
@@ -400,4 +393,3 @@ def test_an_interrupted_gate_leaves_nothing_behind(repository: Path, commit: Com
     gate.communicate(timeout=60)
     assert gate.returncode != 0
     assert list(temporary.iterdir()) == []
-    assert git(repository, "worktree", "list").count("\n") == 0

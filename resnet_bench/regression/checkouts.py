@@ -3,64 +3,97 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
-import subprocess
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench import git
+from resnet_bench.errors import UsageError
 
 MAIN_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+PREFIX = "resnet-bench-locked-"  # of temporary folders
 PINS = ("constraints.txt", "requirements.txt")
 
 
 def find_root(path: Path) -> Path:
-    """The top folder of the git checkout that `path` lies in. UsageError outside one."""
+    """The top folder of the git checkout that `path` lies in. UsageError, with git's reason, outside one."""
     try:
-        return Path(_git(path, "rev-parse", "--show-toplevel"))
-    except Failure:
-        raise UsageError(f"{path.resolve()} is in no git checkout; the gate compares two of them") from None
+        return Path(git.run(path, "rev-parse", "--show-toplevel"))
+    except git.GitError as error:
+        why = f"the gate compares two checkouts, and git gives none here: {error.reason}"
+        raise UsageError(f"{path.resolve()}: {why}") from None
 
 
 def find_base(root: Path, ref: str | None) -> str:
     """The commit to compare with: that of `ref`, or where HEAD left the main branch. UsageError if there is none."""
     if ref:
         try:
-            return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-        except Failure:
+            return git.run(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        except git.GitError:
             raise UsageError(f"git knows no commit {ref!r} here; fetch it, or give another --base") from None
     for branch in MAIN_BRANCHES:
-        with contextlib.suppress(Failure):
-            return _git(root, "merge-base", "HEAD", branch)
+        with contextlib.suppress(git.GitError):
+            return git.run(root, "merge-base", "HEAD", branch)
     raise UsageError(f"no main branch here (tried {', '.join(MAIN_BRANCHES)}); give --base (a shallow clone has none)")
 
 
 def short(root: Path, commit: str) -> str:
     """The commit's abbreviated name."""
-    return _git(root, "rev-parse", "--short", commit)
+    return git.run(root, "rev-parse", "--short", commit)
 
 
 @contextlib.contextmanager
 def two_trees(root: Path, commit: str) -> Iterator[tuple[Path, Path]]:
     """(base, head) as folders with names of equal length, next to one another; removed afterwards.
 
-    The base is a git worktree. The head is a copy of all files that git has or would add, changes included.
+    The base is what git checks out of the commit. The head is a copy of all files that git has or would add, changes
+    included. The repository is only read.
     """
-    with tempfile.TemporaryDirectory(prefix="resnet-bench-gate-") as folder:
-        base, head = Path(folder, "base"), Path(folder, "head")
-        try:
-            _git(root, "-c", "core.hooksPath=", "worktree", "add", "--quiet", "--detach", str(base), commit)
-            for name in _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
-                source, target = root / name, head / name
-                if name and source.is_file():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(source, target)
-            yield base, head
-        finally:
-            with contextlib.suppress(Failure):
-                _git(root, "worktree", "remove", "--force", str(base))
+    with _folder_of_ours() as folder:
+        base, head = folder / "base", folder / "head"
+        git.write_tree(root, commit, base)
+        head.mkdir()
+        for name in git.run(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
+            source, target = root / name, head / name
+            if name and (source.is_symlink() or source.is_file()):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        yield base, head
+
+
+@contextlib.contextmanager
+def _folder_of_ours() -> Iterator[Path]:
+    """A temporary folder, locked by this process for as long as it lives; those of dead ones are removed first.
+
+    A folder gets its name when it is locked, so one of that name without a lock is left over, whenever it is looked at.
+    """
+    _remove_left_over(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # no locks there: it keeps the other name
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder = folder.rename(folder.with_name(folder.name.removeprefix("new-")))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_left_over(place: Path) -> None:
+    for folder in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # of another user, or locked, or just removed by another gate
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(lock).st_uid == os.getuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def dependency_changes(base: Path, head: Path) -> list[str]:
@@ -92,10 +125,3 @@ def strays(root: Path, modules: Mapping[str, str]) -> list[str]:
         if ((root / name / "__init__.py").is_file() or (root / f"{name}.py").is_file())
         and not Path(file).resolve().is_relative_to(root.resolve())
     ]
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failure(f"git {' '.join(words)}: {done.stderr.strip() or 'failed'}")
-    return done.stdout.strip()

@@ -21,7 +21,8 @@ from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.environment import Fingerprint, fingerprint, gpu_uuid
 from resnet_bench.errors import Failure, first_line, is_out_of_memory
 from resnet_bench.execution import Execution
-from resnet_bench.machine import ForeignLoad, git_state, gpu_state
+from resnet_bench.git import git_state
+from resnet_bench.machine import ForeignLoad, gpu_state
 from resnet_bench.results import THROUGHPUT, ThroughputRow, read_csv, write_csv
 from resnet_bench.study.counts import Network
 from resnet_bench.study.folder import StudyFolder, read_json, write_sums

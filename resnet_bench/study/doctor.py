@@ -12,7 +12,8 @@ from resnet_bench import __version__
 from resnet_bench.data.sources import BUILTIN, cache_folder, find_source
 from resnet_bench.environment import configure, find_device, fingerprint
 from resnet_bench.execution import default_precision
-from resnet_bench.machine import cpu_model, git_state
+from resnet_bench.git import GitError, read_state
+from resnet_bench.machine import cpu_model
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "fvcore", "scikit-learn", "pillow", "rich")
 VARIABLES = ("RESNET_BENCH_DATA", "RESNET_BENCH_CACHE", "RESNET_BENCH_CIFAR10_URL", "RESNET_BENCH_OFFLINE")
@@ -23,9 +24,8 @@ def diagnosis() -> str:
     device = find_device("auto")
     configure(device)
     here = fingerprint(device)
-    commit, dirty = git_state()
     lines = [
-        f"resnet-bench {__version__}, commit {commit[:12] or 'unknown'}{' with changes' if dirty else ''}",
+        f"resnet-bench {__version__}, {_commit()}",
         f"Python {platform.python_version()} on {platform.platform()}",
         *(f"{name} {_version(name)}" for name in PACKAGES),
         f"CPU {cpu_model()}, {here.details['cores']} cores, {here.details['cpu_capability']}",
@@ -38,6 +38,14 @@ def diagnosis() -> str:
         source = find_source(name)
         lines.append(f"data {source.name}: {source.where} ({source.reason})")
     return "\n".join(lines) + "\n"
+
+
+def _commit() -> str:
+    try:
+        commit, dirty = read_state()
+    except GitError as error:
+        return f"commit unknown: {error.reason}"
+    return f"commit {commit[:12]}{' with changes' if dirty else ''}"
 
 
 def _version(package: str) -> str:

@@ -20,7 +20,8 @@ from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.files import Guard, publish, remove_temporaries, write_json
-from resnet_bench.machine import ForeignLoad, git_state
+from resnet_bench.git import git_state
+from resnet_bench.machine import ForeignLoad
 from resnet_bench.models.weights import Weights
 from resnet_bench.results import (
     CONFUSION,

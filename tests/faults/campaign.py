@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from resnet_bench.data import folder as image_folders
-from resnet_bench.machine import available_cores, cpu_model, git_state
+from resnet_bench.git import git_state
+from resnet_bench.machine import available_cores, cpu_model
 from resnet_bench.study.run import utc_now
 from tests.conftest import ROOT
 from tests.faults import checks
