@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -107,6 +110,33 @@ def test_stopped_and_gone_on_with(cli: Cli, tmp_path: Path, number: signal.Signa
     rows = StudyFolder(place).results()
     assert len(rows) == 2 and verify(StudyFolder(place)) == []
     assert "goes on from step" in answer.stdout
+
+
+def test_a_terminal_that_closes_has_all_runs_saved(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "RESNET_BENCH_OFFLINE": "1", "CHECKPOINT_SECONDS": "3600"}
+    pid, terminal = pty.fork()
+    if pid == 0:  # a process with a terminal of its own, which it shows its progress on
+        os.chdir(tmp_path)
+        os.execve(sys.executable, [sys.executable, "-m", "resnet_bench", *TINY, "--seeds", "0"], env)
+    closing = threading.Event()
+    reader = threading.Thread(target=_show, args=(terminal, closing))
+    reader.start()
+    place = tmp_path / "results/demo"
+    wait_until("a row", place, "runs/*/curves.csv", 2)
+    assert not list(place.glob("runs/*/checkpoint.pt"))
+    closing.set()
+    reader.join()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert len(list(place.glob("runs/*/checkpoint.pt"))) == 2
+
+
+def _show(terminal: int, closing: threading.Event) -> None:
+    """A terminal, until it closes."""
+    while not closing.is_set():
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 1 << 16)
+    os.close(terminal)
 
 
 def test_a_worker_that_dies_costs_only_its_run(cli: Cli, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,29 +10,36 @@ from pathlib import Path
 from resnet_bench import __version__
 from resnet_bench.cli import data, machine, networks, studies
 from resnet_bench.cli.arguments import Parser
+from resnet_bench.cli.streams import output
 from resnet_bench.errors import Failure, UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code: 0 done, 1 failed, 2 bad input, 75 and 130 stopped by a signal."""
+    """Run one command line.
+
+    Returns the exit code: 0 done, 1 failed, 2 bad input; stopped by a signal, with everything saved: 75 by SIGTERM, 129
+    by SIGHUP (a terminal that closed), 130 by Ctrl-C. The gate has codes of its own.
+    """
+    with output() as streams:
+        try:
+            code = _run(argv)
+        except SystemExit as end:  # argparse's: help was printed, or an argument was wrong
+            code = end.code if isinstance(end.code, int) else 0
+        return streams.end(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from resnet_bench.study.stopping import Stopped, StopRequest
 
-    for stream in (sys.stdout, sys.stderr):  # the name of a file may be any bytes
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     with StopRequest().listening() as stop:
         try:
             arguments = _parse(argv)
             arguments.stop = stop
             code: int = arguments.command(arguments)
-            sys.stdout.flush()
             return code
         except Stopped as stopped:
             print(f"resnet-bench: {stopped}; the same command goes on", file=sys.stderr)
             return stopped.exit_code
-        except BrokenPipeError:  # the reader (head, say) has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         except (UsageError, Failure) as error:
             print(f"resnet-bench: {error}", file=sys.stderr)
             return error.exit_code

@@ -1,13 +1,19 @@
-"""Stopping politely: at SIGTERM and Ctrl-C the running step is finished and saved; a second Ctrl-C does not wait."""
+"""Stopping politely: at SIGTERM, SIGHUP and Ctrl-C the running step is finished and saved; only a second Ctrl-C is not
+waited for.
+"""
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}  # 75: EX_TEMPFAIL of sysexits.h, "try again"
+# 75: EX_TEMPFAIL of sysexits.h, "try again", for schedulers; what a terminal sends is 128 and more, as in shells.
+EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130, signal.SIGHUP: 129}
+REPEATED_SECONDS = 1.0
 
 
 class Stopped(BaseException):
@@ -32,6 +38,7 @@ class StopRequest:
     def __init__(self) -> None:
         self._number: int | None = None
         self._polite = False
+        self._left = -math.inf  # when a signal was last answered by stopping at once
 
     @property
     def asked(self) -> bool:
@@ -56,14 +63,25 @@ class StopRequest:
         if self._polite and self._number is None:
             self._number = number
             return
-        if self._polite and number == signal.SIGTERM:
-            return  # schedulers and `timeout` send it twice; what was asked is being done
+        # Schedulers and `timeout` send SIGTERM twice, a terminal that closes and its shell a SIGHUP each.
+        at_it = self._polite or time.monotonic() - self._left < REPEATED_SECONDS
+        if at_it and number != signal.SIGINT:
+            return  # what was asked is being done
+        self._left = time.monotonic()
         raise StoppedAtOnce(number)
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handle SIGTERM and SIGINT while this is entered; only the main thread may enter it."""
-        before = {number: signal.signal(number, self._handle) for number in EXIT_CODES}
+        """Handle the signals while this is entered; only the main thread may enter it.
+
+        Under `nohup` SIGHUP stays ignored. SIGINT does not: shells have what they start in the background ignore it,
+        and `study.jobs` has its workers do so until they are here.
+        """
+        before = {
+            number: signal.signal(number, self._handle)
+            for number in EXIT_CODES
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        }
         try:
             yield self
         finally:

@@ -91,7 +91,7 @@ def test_f22_preemption_storm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", ["step", "eval", "save", "publish"])
-@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_f3_a_signal_stops_politely_and_the_same_command_goes_on(
     work: Work, phase: str, number: str, code: int
 ) -> None:

@@ -53,7 +53,7 @@ def sweep_on_ray(
         mode: how steps are executed, or "auto"; settled on a node, for the whole study.
         execution: the precision, and all the rest if it is settled.
         checkpoint_seconds: between two checkpoints of a run.
-        stop: asked at Ctrl-C and SIGTERM.
+        stop: asked at Ctrl-C, SIGTERM and SIGHUP.
         say: told what is done.
         quiet: no progress.
 

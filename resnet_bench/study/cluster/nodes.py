@@ -45,6 +45,8 @@ def connected(address: str | None) -> Iterator[Any]:
         raise Failure("Ray is not installed; pip install 'resnet-bench[ray]'") from None
     start: dict[str, Any] = {} if address else {"include_dashboard": False, "num_cpus": available_cores()}
     handler = signal.getsignal(signal.SIGTERM)  # Ray puts its own
+    # Ray's processes inherit what is blocked: the hang-up of a terminal would end them before the runs have saved.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start)
     except SystemExit:  # what Ray's handler makes of SIGTERM until it is back
@@ -58,6 +60,7 @@ def connected(address: str | None) -> Iterator[Any]:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         yield ray
     except RayError as error:
