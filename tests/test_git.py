@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from resnet_bench import git as helper
 from resnet_bench.errors import UsageError
 from resnet_bench.git import GitError, environment, git_state, is_foreign, run, write_tree
 from resnet_bench.regression.checkouts import find_root, two_trees
+from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.verify import verify
 from tests.conftest import ROOT, git
 
 HOOK = """#!/bin/sh
@@ -201,6 +205,45 @@ def test_nothing_else_starts_git() -> None:
             first = node.elts[0] if isinstance(node, (ast.List, ast.Tuple)) and node.elts else None
             if isinstance(first, ast.Constant) and first.value == "git":
                 assert path == Path(helper.__file__), f"{path}, line {node.lineno}"
+
+
+# ---------------------------------------------------------------------------------------------- line ends
+
+
+def test_line_ends_that_git_changed_are_told_in_one_line_and_mended_by_it(tmp_path: Path) -> None:
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    shutil.copytree(ROOT / "results" / "digits-shortcuts", origin / "study")
+    git(origin, "init", "--quiet")
+    git(origin, "add", "--all")
+    git(origin, "commit", "--quiet", "--message", "results")
+    git(tmp_path, "-c", "core.autocrlf=true", "clone", "--quiet", "-c", "core.autocrlf=true", str(origin), str(clone))
+    (fault,) = verify(StudyFolder(clone / "study"))
+    assert re.search(r"study: \d\d+ files have line ends CRLF .* git config core.autocrlf false", fault)
+    with pytest.raises(UsageError, match="has line ends CRLF") as error:
+        StudyFolder(clone / "study").results()
+    assert "remove" not in fault + str(error.value)
+    git(clone, "config", "core.autocrlf", "false")
+    git(clone, "rm", "-rq", "--cached", "study")
+    git(clone, "checkout", "HEAD", "--", "study")
+    assert verify(StudyFolder(clone / "study")) == [] and git(clone, "status", "--porcelain") == ""
+
+
+def test_this_repository_keeps_results_byte_for_byte_and_code_with_lf(tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    (folder / "results" / "a").mkdir(parents=True)
+    shutil.copy2(ROOT / ".gitattributes", folder)
+    git(folder, "init", "--quiet")
+    git(folder, "config", "core.autocrlf", "true")
+    mixed, binary = b"a,b\n1,2\r\n", b"\x89PNG\r\n\x1a\n"
+    contents = {"results/a/runs.csv": mixed, "results/a/x.png": binary, "code.py": b"1\n2\n", "x.png": binary}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+    for name in contents:
+        (folder / name).unlink()
+    git(folder, "checkout", "--quiet", "HEAD", "--", ".")
+    assert {name: (folder / name).read_bytes() for name in contents} == contents
 
 
 # ---------------------------------------------------------------------------------------------- what git says

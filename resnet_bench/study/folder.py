@@ -36,6 +36,10 @@ EXECUTION = "execution.json"
 SUMS = "SHA256SUMS"
 COLLECTED = (CURVES, SIGNALS, CONFUSION)  # tables that each run writes its own rows of
 MAX_JSON_BYTES = 1 << 20
+CRLF = "line ends CRLF instead of LF (as git makes them with core.autocrlf), and otherwise what was written"
+MEND_LINE_ENDS = (
+    "nothing is lost: git config core.autocrlf false, then git rm -rq --cached FOLDER and git checkout HEAD -- FOLDER"
+)
 MEND = "restore the file, or remove the run's folder to train it again"
 
 
@@ -96,6 +100,8 @@ class RunFolder:
             path = self.path / name
             if not path.exists():
                 raise UsageError(f"{path}: missing, but {RESULT} names it; {MEND}")
+            if _sha256(path) != expected and differs_in_line_ends(path, expected):
+                raise UsageError(f"{path}: has {CRLF}; {MEND_LINE_ENDS}")
             if _sha256(path) != expected:
                 raise UsageError(f"{path}: altered since the run was finished (SHA-256 differs); {MEND}")
 
@@ -255,6 +261,11 @@ def _digest(row: Any, files: Any) -> str:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def differs_in_line_ends(path: Path, expected: str) -> bool:
+    """Would the file have this SHA-256 if its line ends were LF; asked where it has another one."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest() == expected
 
 
 def result_json(folder: RunFolder, row: RunRow) -> bytes:

@@ -10,7 +10,17 @@ from resnet_bench.errors import UsageError
 from resnet_bench.files import check_own_folder
 from resnet_bench.results import CURVES, PLAN, RUNS, SPLIT, Table, read_csv, to_csv
 from resnet_bench.sealed import Damaged, unseal
-from resnet_bench.study.folder import COLLECTED, SUMS, RunFolder, StudyFolder, collected, sums_of
+from resnet_bench.study.folder import (
+    COLLECTED,
+    CRLF,
+    MEND_LINE_ENDS,
+    SUMS,
+    RunFolder,
+    StudyFolder,
+    collected,
+    differs_in_line_ends,
+    sums_of,
+)
 from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
 
 UNDISTURBED_SECONDS = 60.0  # to wait for a process that writes the study's own files
@@ -77,8 +87,11 @@ def verify(study: StudyFolder) -> list[str]:
 
 
 def _faults(study: Snapshot) -> list[str]:
-    checks: list[Callable[[Snapshot], Iterator[str]]] = [_sums, _runs, _tables, _derived, _checkpoints, _links]
-    return list(dict.fromkeys(fault for check in checks for fault in check(study)))
+    faults = list(_sums(study))
+    if any(CRLF in fault for fault in faults):
+        return faults  # all else would follow from that
+    checks: list[Callable[[Snapshot], Iterator[str]]] = [_runs, _tables, _derived, _checkpoints, _links]
+    return list(dict.fromkeys([*faults, *(fault for check in checks for fault in check(study))]))
 
 
 def _sums(study: Snapshot) -> Iterator[str]:
@@ -94,7 +107,7 @@ def _sums(study: Snapshot) -> Iterator[str]:
             yield f"{path}: row {number}: {'doubled' if match else 'not a digest and a name'}"
         else:
             listed[match[2]] = match[1]
-    found = sums_of(study)
+    found, converted = sums_of(study), 0
     for name in sorted(listed.keys() | found.keys()):
         if name not in found:
             if not study.is_late(name):
@@ -102,8 +115,13 @@ def _sums(study: Snapshot) -> Iterator[str]:
         elif name not in listed:
             if not study.is_late(name):
                 yield f"{study.path / name}: not in {SUMS}; the sweep or a report adds what was finished since"
+        elif listed[name] != found[name] and differs_in_line_ends(study.path / name, listed[name]):
+            converted += 1
         elif listed[name] != found[name]:
             yield f"{study.path / name}: altered (SHA-256 differs from {SUMS})"
+    if converted:
+        files = "1 file has" if converted == 1 else f"{converted} files have"
+        yield f"{study.path}: {files} {CRLF}; {MEND_LINE_ENDS}"
 
 
 def _runs(study: Snapshot) -> Iterator[str]:
