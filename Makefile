@@ -49,8 +49,10 @@ install: ## set up the environment in VENV, once per change of pyproject.toml or
 	if [ "$$(cat "$(VENV)/.installed" 2>/dev/null)" != "$$wanted" ]; then \
 		rm -f "$(VENV)/.installed" && \
 		$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")' && \
+		echo "setting up $(VENV): some minutes, and gigabytes if they are not in pip's cache" && \
 		{ $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear "$(VENV)"; } && \
-		$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
+		if [ -t 1 ]; then quiet=; else quiet=--quiet; fi && \
+		$(PY) -m pip install $$quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
 		echo "$$wanted" > "$(VENV)/.installed"; \
 	fi
 

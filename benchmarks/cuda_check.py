@@ -21,7 +21,7 @@ from resnet_bench.data.builtin import synthetic
 from resnet_bench.environment import configure, fingerprint, gpu_uuid
 from resnet_bench.execution import MEMORY_FORMATS, MODES, Execution
 from resnet_bench.machine import gpu_state
-from resnet_bench.study.terminal import columns
+from resnet_bench.terminal import columns
 from resnet_bench.throughput import time_in_turn
 from resnet_bench.training.engine import DeviceData, TrainStep, optimizer_tensors, set_learning_rate
 from resnet_bench.training.loop import Job, TrainState

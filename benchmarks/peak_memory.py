@@ -23,7 +23,7 @@ from resnet_bench.architectures import display_name
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.environment import configure, find_device
 from resnet_bench.execution import Execution, default_precision
-from resnet_bench.study.terminal import to_text
+from resnet_bench.terminal import to_text
 from resnet_bench.training.engine import DeviceData
 from resnet_bench.training.loop import Job
 

@@ -42,7 +42,7 @@ from resnet_bench.environment import configure, find_device, fingerprint
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution, default_precision
 from resnet_bench.machine import ForeignLoad
-from resnet_bench.study.terminal import to_text
+from resnet_bench.terminal import to_text
 from resnet_bench.training.engine import DeviceData
 from resnet_bench.training.loop import Job
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from resnet_bench.busy import busy
 from resnet_bench.environment import synchronize
 
 ROUND_SECONDS = 0.3  # a round is at least this long, so that the clock's and the scheduler's grain do not matter
@@ -92,6 +93,7 @@ def _seconds(call: Callable[[], Any], count: int, device: torch.device) -> float
     return time.perf_counter() - started
 
 
+@busy("measuring what the device can do at best")
 def peak_gflops(device: torch.device, precision: str) -> float:
     """GFLOP/s of a large square matrix product in `precision`, the best of a few (2 FLOPs per multiply-add)."""
     side = MATRIX_SIDE[device.type]
@@ -102,6 +104,7 @@ def peak_gflops(device: torch.device, precision: str) -> float:
     return 2 * side**3 / min(seconds) / 1e9
 
 
+@busy("measuring what the device can do at best")
 def peak_gbytes(device: torch.device) -> float:
     """GB/s of a large copy, bytes read and written, the best of a few."""
     source = torch.ones(COPY_BYTES[device.type], dtype=torch.uint8, device=device)

@@ -14,15 +14,18 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "text", "git", "architectures", "machine", "sealed", "files", "config", "execution", "results",
-    "complexity", "environment", "throughput", "data", "models", "training", "analysis", "report", "study",
-    "regression", "cli",
+    "errors", "text", "terminal", "busy", "hush", "git", "architectures", "machine", "sealed", "files", "config",
+    "execution", "results", "complexity", "environment", "throughput", "data", "models", "training", "analysis",
+    "report", "study", "regression", "cli",
 ]  # fmt: skip
 CONSUMERS = {"analysis", "report"}
 TORCH_FREE = {
     "errors",
     "text",
     "git",
+    "terminal",
+    "busy",
+    "hush",
     "architectures",
     "machine",
     "sealed",
@@ -78,6 +81,26 @@ def test_imports_go_one_way(module: str) -> None:
             assert name.split(".")[0] not in {"torch", "torchvision"}, f"{module} imports {name}"
         if room(module) not in CONSUMERS:
             assert name.split(".")[0] not in {"pandas", "matplotlib"}, f"{module} imports {name}"
+
+
+def prints(path: Path) -> list[str]:
+    """What a module writes to a terminal with, line by line."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in {"print", "Console", "rich.print"} or called.endswith(
+            (".Console", "stdout.write", "stderr.write", "stdout.writelines", "stderr.writelines")
+        ):
+            found.append(f"{path}:{node.lineno}: {called}")
+    return found
+
+
+def test_there_is_one_way_to_the_terminal() -> None:
+    assert len(prints(PACKAGE / "terminal.py")) == 2  # rich's consoles
+    others = [line for name, path in modules().items() if name != "terminal" for line in prints(path)]
+    assert others == [], "use resnet_bench.terminal: say, complain, sayer, console"
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_bench import __version__
+from resnet_bench.busy import busy, life_signs
 from resnet_bench.cli import data, machine, networks, studies
 from resnet_bench.cli.arguments import Parser
 from resnet_bench.cli.streams import output
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.hush import libraries_hushed
+from resnet_bench.terminal import LifeLine, complain, wipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,17 +39,28 @@ def _run(argv: Sequence[str] | None) -> int:
         try:
             arguments = _parse(argv)
             arguments.stop = stop
-            code: int = arguments.command(arguments)
-            return code
+            return _call(arguments)
         except Stopped as stopped:
-            print(f"resnet-bench: {stopped}; the same command goes on", file=sys.stderr)
+            complain(f"resnet-bench: {stopped}; the same command goes on")
             return stopped.exit_code
         except (UsageError, Failure) as error:
-            print(f"resnet-bench: {error}", file=sys.stderr)
+            complain(f"resnet-bench: {error}")
             return error.exit_code
         except OSError as error:  # what was not foreseen: a disk or a device that went away
-            print(f"resnet-bench: {error}", file=sys.stderr)
+            complain(f"resnet-bench: {error}")
             return Failure.exit_code
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    """The command; what goes on is shown while it is silent, unless it is to be quiet."""
+    with contextlib.ExitStack() as around:
+        around.enter_context(libraries_hushed())
+        if not getattr(arguments, "quiet", False):
+            around.callback(wipe)
+            around.enter_context(life_signs(LifeLine()))
+            around.enter_context(busy(""))
+        code: int = arguments.command(arguments)
+        return code
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from resnet_bench.architectures import (
     ARCHS,
@@ -20,7 +23,10 @@ from resnet_bench.config import (
     SCHEDULES,
 )
 from resnet_bench.execution import MODES, PRECISIONS
+from resnet_bench.terminal import complain, say
+from resnet_bench.text import one_line
 
+WIDTH = 100  # characters of a line of help, at most
 STEMS = {"7x7": IMAGENET, "3x3": IMAGENET_SMALL}
 DATA_HELP = "a dataset's name (see data list), where it lies, or a folder of images (FOLDER@64: resized to 64 pixels)"
 ARCH_HELP = f"{' or '.join(ARCHS)} (6n+2 layers), or a network of ImageNet style by name: {', '.join(NAMED)}"
@@ -28,12 +34,38 @@ ARCH_HELP = f"{' or '.join(ARCHS)} (6n+2 layers), or a network of ImageNet style
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
+class Help(argparse.HelpFormatter):
+    """Help that can be read in a narrow window and in a wide one; a new line in a text is one, names stay whole."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        width = min(shutil.get_terminal_size().columns - 2, WIDTH)
+        super().__init__(prog, **{"width": width, **options})
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        lines = (" ".join(line.split()) for line in text.split("\n"))
+        return [part for line in lines for part in textwrap.wrap(line, width, break_on_hyphens=False)]
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Count the indentation of commands, too, so that the longest has its meaning beside it."""
+        super().add_argument(action)
+        if action.nargs == argparse.PARSER:
+            self._action_max_length += self._indent_increment
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage text."""
 
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **{"formatter_class": Help, **options})
+        self.color = False  # which Python 3.14 would give to help
+
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, one_line(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """All that argparse writes: help, the version, errors."""
+        (complain if file is sys.stderr else say)(message or "", end="")
 
 
 def whole_numbers(what: str) -> Callable[[str], list[int]]:
@@ -151,6 +183,7 @@ def add_where(parser: Parser, mode_flag: str = "--mode") -> None:
         "--checkpoint-seconds",
         type=seconds,
         default=os.environ.get("CHECKPOINT_SECONDS", "60"),
+        metavar="SECONDS",
         help="time between two checkpoints (CHECKPOINT_SECONDS, else 60)",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -166,7 +199,8 @@ def add_execution(parser: Parser, mode_flag: str = "--mode") -> None:
 
 def add_variation(parser: Parser) -> None:
     """What may be done otherwise than a study says."""
-    group = parser.add_argument_group("otherwise than the study's protocol (changes the protocol's and folder's name)")
+    meaning = "otherwise than the study's protocol; this changes the names of protocol and folder"
+    group = parser.add_argument_group("variations", meaning)
     group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="(sgd, with momentum)")
     group.add_argument("--schedule", choices=SCHEDULES, default="step", help="cosine: from the rate to 0 (step)")
     group.add_argument("--lr", type=learning_rate, help="first learning rate (the study's; adam and adamw: 0.001)")

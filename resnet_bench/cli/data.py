@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnet_bench.cli.arguments import (
     Commands,
     Parser,
     add_command,
 )
-from resnet_bench.cli.shared import progress_line
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.terminal import columns, progress_line, say
+from resnet_bench.text import command, one_line
+
+if TYPE_CHECKING:
+    from resnet_bench.data.sources import Source
 
 
 def add_commands(commands: Commands) -> None:
@@ -53,7 +58,8 @@ def data_fetch(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--data {arguments.data} is {source.name}; what is fetched is one of {', '.join(KNOWN)}")
     dataset = source.load(progress_line("fetching", arguments.quiet))
     if not arguments.quiet:
-        print(f"{source.name} is at {find_source('cifar10', arguments.data).where}, digest {dataset.digest}")
+        where = find_source("cifar10", arguments.data).where
+        say(one_line(f"{source.name} is at {where}, digest {dataset.digest}"))
     return 0
 
 
@@ -63,52 +69,46 @@ def data_verify(arguments: argparse.Namespace) -> int:
 
     source = find_source("cifar10", arguments.data)
     if not source.found:
-        raise Failure(f"{source.name}: {source.where}; fetch it with: resnet-bench data fetch --data {source.name}")
+        raise _not_here(source)
     dataset = source.load(progress_line("reading", False))
     channels, height, width = dataset.image_shape
-    print(
+    lines = [
         f"{dataset.name}: {len(dataset.train_labels)} train and {len(dataset.test_labels)} test images, "
-        f"{height}x{width}x{channels}, {len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})"
-    )
-    print(f"from {source.where} ({source.reason})\ndigest {dataset.digest}")
+        f"{height}x{width}x{channels}, {len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})",
+        f"from {source.where} ({source.reason})",
+        f"digest {dataset.digest}",
+    ]
+    say("\n".join(map(one_line, lines)))
     return 0
 
 
 def data_list(arguments: argparse.Namespace) -> int:
     """Print the datasets that a study can be trained on here."""
-    from rich.table import Table
-
     from resnet_bench.data.sources import BUILTIN, find_source
-    from resnet_bench.study.terminal import to_text
 
     sources = [find_source(name) for name in BUILTIN]
     if arguments.data:
         sources.append(find_source("cifar10", arguments.data))
-    table = Table("dataset", "found", "image", "classes", "digest", "where", box=None)
+    rows = []
     for source in sources:
         size = "x".join(map(str, (*source.image_shape[1:], source.image_shape[0])))
         dataset = source.load(None) if source.found else None
         classes, digest = (str(len(dataset.classes)), dataset.digest[:12]) if dataset else ("-", "-")
-        table.add_row(source.name, "yes" if source.found else "no", size, classes, digest, source.where)
-    print(to_text(table), end="")
+        rows.append((source.name, "yes" if source.found else "no", size, classes, digest, source.where))
+    say(columns(("dataset", "found", "image", "classes", "digest", "where"), rows, texts=6), end="")
     return 0
 
 
 def data_stats(arguments: argparse.Namespace) -> int:
     """Print how many images a dataset has of each class, and the mean and std of its training pixels by channel."""
-    from rich.table import Table
-
     from resnet_bench.data.sources import find_source
     from resnet_bench.data.statistics import channel_statistics, class_counts
-    from resnet_bench.study.terminal import to_text
 
     source = find_source("cifar10", arguments.data)
     if not source.found:
-        raise Failure(f"{source.name}: {source.where}; fetch it with: resnet-bench data fetch --data {source.name}")
+        raise _not_here(source)
     dataset = source.load(progress_line("reading", False))
-    table = Table("class", "train images", "test images", box=None)
-    for name, train, test in class_counts(dataset):
-        table.add_row(name, f"{train:,}", f"{test:,}")
+    rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in class_counts(dataset)]
     resized = dataset.resized
     mean, std = channel_statistics(dataset.train_images) if resized is None else resized.statistics
     how = "the mean of each pixel is subtracted" if resized is None else "this mean is subtracted, this std divided by"
@@ -117,8 +117,13 @@ def data_stats(arguments: argparse.Namespace) -> int:
         f"training pixels scaled to 0..1, by channel: mean {_decimals(mean)}, std {_decimals(std)}",
         f"in training, {how}",
     ]
-    print(to_text(table, *lines), end="")
+    say(columns(("class", "train images", "test images"), rows, texts=1) + "\n".join(map(one_line, lines)))
     return 0
+
+
+def _not_here(source: Source) -> Failure:
+    fetch = command("resnet-bench", "data", "fetch", "--data", source.name)
+    return Failure(f"{source.name}: {source.where}; fetch it with: {fetch}")
 
 
 def _decimals(values: Iterable[float]) -> str:
@@ -132,5 +137,5 @@ def data_show(arguments: argparse.Namespace) -> int:
 
     source = find_source("cifar10", arguments.data)
     write_grid(source.load(progress_line("reading", False)), arguments.seed, arguments.out)
-    print(f"{arguments.out}: upper row as stored, below as the network sees it, from {source.name}")
+    say(one_line(f"{arguments.out}: upper row as stored, below as the network sees it, from {source.name}"))
     return 0

@@ -19,9 +19,11 @@ from resnet_bench.cli.arguments import (
     percent,
     whole_numbers,
 )
-from resnet_bench.cli.shared import check_folder, family_of, sayer
+from resnet_bench.cli.shared import check_folder, family_of
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
+from resnet_bench.terminal import say, sayer
+from resnet_bench.text import command, one_line
 
 GATED = "benchmarks/gated.py"
 
@@ -113,7 +115,7 @@ def show_complexity(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         known = counts.read_counts(study) if study else {}
         text = counts.layer_tables(networks) if arguments.per_layer else counts.complexity_table(networks, known)
-        print(text, end="")
+        say(text, end="")
     return 0
 
 
@@ -137,10 +139,10 @@ def throughput(arguments: argparse.Namespace) -> int:
     execution.check(device.type)
     images = find_images(study, arguments.input_size, arguments.num_classes)
     configure(device, precision=execution.precision)
-    say = sayer(arguments.quiet)
+    tell = sayer(arguments.quiet)
     bench = Bench.of(*images, device, execution, arguments.batch_size, Rules.of(study))
-    measure_throughput(study, bench, arguments.rounds, say)
-    say(f"draw it with: resnet-bench report {arguments.folder}")
+    measure_throughput(study, bench, arguments.rounds, tell)
+    tell(f"draw it with: {command('resnet-bench', 'report', arguments.folder)}")
     return 0
 
 
@@ -153,12 +155,12 @@ def counters(arguments: argparse.Namespace) -> int:
     before = counting.read_counts(stored) if stored.exists() or not arguments.accept else None
     changes = counting.differences(before, present) if before else [f"{name}: is new" for name in present["benchmarks"]]
     for line in changes:
-        print(line)
+        say(one_line(line))
     if arguments.accept:
         counting.write_counts(stored, present)
-        print(f"{stored}: {len(changes)} changes accepted" if changes else f"{stored}: as before")
+        say(f"{stored}: {len(changes)} changes accepted" if changes else f"{stored}: as before")
     elif not changes:
-        print(f"the counts of {len(present['benchmarks'])} benchmarks are as in {stored}")
+        say(f"the counts of {len(present['benchmarks'])} benchmarks are as in {stored}")
     return Failure.exit_code if changes and not arguments.accept else 0
 
 
@@ -171,9 +173,9 @@ def gate(arguments: argparse.Namespace) -> int:
 
     root = find_root(Path.cwd())
     commit, device = find_base(root, arguments.base), find_device(arguments.device)
-    say = sayer(quiet=False)
-    say(f"base: {short(root, commit)}; head: the working tree, {short(root, 'HEAD')} and what was changed since")
-    verdict = check_counters(root, arguments.benchmarks, say) or compare(
+    tell = sayer(quiet=False)
+    tell(f"base: {short(root, commit)}; head: the working tree, {short(root, 'HEAD')} and what was changed since")
+    verdict = check_counters(root, arguments.benchmarks, tell) or compare(
         root,
         commit,
         arguments.benchmarks,
@@ -181,12 +183,12 @@ def gate(arguments: argparse.Namespace) -> int:
         gpu=gpu_uuid(device),
         budget_seconds=60 * arguments.budget,
         delta=arguments.delta / 100,
-        say=say,
+        say=tell,
     )
     if arguments.record:
         sides = {"base": commit, "head": short(root, "HEAD"), "device": str(device)}
         write_json(arguments.record, sides | verdict.to_json())
-    print(verdict)
+    say(one_line(str(verdict)))
     return EXIT_CODES[verdict.outcome]
 
 
@@ -194,5 +196,5 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Print what a bug report needs."""
     from resnet_bench.study.doctor import diagnosis
 
-    print(diagnosis(), end="")
+    say(diagnosis(), end="")
     return 0

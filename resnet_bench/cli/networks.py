@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,11 @@ from resnet_bench.cli.arguments import (
     learning_rate,
     whole_numbers,
 )
-from resnet_bench.cli.shared import family_of, progress_line, render_transfer, train
+from resnet_bench.cli.shared import family_of, render_transfer, train
 from resnet_bench.config import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.terminal import complain, progress_line, say
+from resnet_bench.text import listing, one_line
 
 if TYPE_CHECKING:
     from resnet_bench.data.dataset import Dataset
@@ -184,7 +185,8 @@ def finetune(arguments: argparse.Namespace) -> int:
     if network is None:
         raise UsageError("--arch is needed: the weights do not say of which network they are")
     if weights and weights.inputs is None and not arguments.quiet:
-        print(f"{weights.origin}: says not how its pixels were normalised; it is done by what the new images are like")
+        how = "it is done by what the new images are like"
+        say(one_line(f"{weights.origin}: does not say how its pixels were normalised; {how}"))
     recipe = Recipe(
         network, arguments.epochs, arguments.batch_size, arguments.lr, arguments.optimizer, arguments.freeze_until
     )
@@ -238,7 +240,7 @@ def export(arguments: argparse.Namespace) -> int:
             raise UsageError("--data is for --features")
         out = arguments.out or Path(f"{name}.safetensors")
         write_weights(weights, out)
-        print(f"{out}: weights of {weights.origin}")
+        say(one_line(f"{out}: weights of {weights.origin}"))
         return 0
     model = weights.build()
     assert weights.inputs is not None
@@ -248,7 +250,7 @@ def export(arguments: argparse.Namespace) -> int:
     device = find_device(arguments.device)
     configure(device)
     images, features = write_features(model, weights.inputs, dataset, out, device)
-    print(f"{out}: {features} features of each of {images:,} images of {source.name}")
+    say(one_line(f"{out}: {features} features of each of {images:,} images of {source.name}"))
     return 0
 
 
@@ -296,13 +298,13 @@ def predict(arguments: argparse.Namespace) -> int:
     configure(device)
     predictions = predicting.predict(model, weights.inputs, weights.classes, examples, device)
     if predictions or arguments.json:
-        print(predicting.to_json(predictions) if arguments.json else predicting.to_table(predictions), end="")
+        say(predicting.to_json(predictions) if arguments.json else predicting.to_table(predictions), end="")
     if arguments.out and predictions:
         from resnet_bench.report.prediction_figure import Tile, write_predictions
 
         tiles = [Tile(p.example.pixels, p.predicted, p.probability, p.example.actual, p.correct) for p in predictions]
         drawn = write_predictions(tiles, arguments.out)
-        print(f"{arguments.out}: a picture of {drawn} predictions", file=sys.stderr)
+        complain(one_line(f"{arguments.out}: a picture of {drawn} predictions"))
     if problems:
-        raise Failure("\n".join([f"{len(problems)} of {len(arguments.images)} could not be read:", *problems]))
+        raise Failure(listing(f"{len(problems)} of {len(arguments.images)} could not be read:", problems))
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnet_bench import terminal
+from resnet_bench.busy import busy
 from resnet_bench.cli.arguments import (
     STEMS,
 )
@@ -18,6 +18,8 @@ from resnet_bench.config import (
 )
 from resnet_bench.errors import Failure, UsageError, is_out_of_memory
 from resnet_bench.execution import Execution, default_precision
+from resnet_bench.terminal import columns, progress_line, sayer
+from resnet_bench.text import command, listing
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
@@ -108,7 +110,7 @@ def train(
 
 def _check_failed(outcome: Outcome) -> None:
     if outcome.failed:
-        raise Failure("\n".join([f"{len(outcome.failed)} runs failed; the others are kept:", *outcome.failed]))
+        raise Failure(listing(f"{len(outcome.failed)} runs failed; the others are kept:", outcome.failed))
 
 
 def train_on_ray(
@@ -149,7 +151,8 @@ def train_on_ray(
     )
     if arguments.cost:
         write_complexity(study, dataset.image_shape, len(dataset.classes))
-        say(f"throughput is not measured on a cluster; on a machine of its own: resnet-bench throughput {folder}")
+        call = command("resnet-bench", "throughput", folder)
+        say(f"throughput is not measured on a cluster; on a machine of its own: {call}")
     render_study(folder, arguments.quiet)
     _check_failed(outcome)
 
@@ -197,34 +200,6 @@ def family_of(stem: str, image_shape: tuple[int, int, int]) -> str:
     return STEMS[stem] if stem in STEMS else family_for(min(image_shape[1:]))
 
 
-def sayer(quiet: bool) -> Callable[[str], None]:
-    """Prints a line at once, or nothing."""
-
-    def say(line: str) -> None:
-        if not quiet:
-            print(line, flush=True)
-
-    return say
-
-
-def progress_line(what: str, quiet: bool) -> Callable[[int, int], None] | None:
-    """A line that counts on a terminal, a line per quarter elsewhere."""
-    if quiet:
-        return None
-    shown = 0
-
-    def show(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // total
-        step = percent if sys.stdout.isatty() else percent // 25
-        if step != shown:
-            shown = step
-            end = "\n" if done >= total or not sys.stdout.isatty() else "\r"
-            print(f"{what} {percent} % of {total:,}", end=end, flush=True)
-
-    return show
-
-
 def check_folder(folder: Path) -> None:
     """Raise UsageError, which names the studies beside it, unless the folder is there."""
     if not folder.is_dir():
@@ -233,12 +208,12 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: no such folder; {known}")
 
 
+@busy("drawing the report")
 def render_transfer(folder: Path, quiet: bool) -> None:
     """Compare the studies of a transfer folder, draw that, and print the verdict."""
     from resnet_bench.report.transfer import render_transfer as draw
     from resnet_bench.report.transfer import summarize_transfer
     from resnet_bench.study.folder import collect_late
-    from resnet_bench.study.terminal import columns
     from resnet_bench.study.transfer import compare, studies_of
 
     for study in studies_of(folder):
@@ -249,10 +224,11 @@ def render_transfer(folder: Path, quiet: bool) -> None:
     paths = draw(folder)
     if not quiet:
         said, table = summarize_transfer(folder)
-        print(f"\n{said}\n\n{columns(table.header, table.rows, texts=3)}")
-        print(f"{len(paths)} files written; open {folder / 'report.html'}")
+        terminal.say(f"\n{said}\n\n{columns(table.header, table.rows, texts=3)}")
+        terminal.say(f"{len(paths)} files written; {command('open', folder / 'report.html')}")
 
 
+@busy("drawing the report")
 def render_study(folder: Path, quiet: bool) -> None:
     """Draw what is finished of a study, and print its summary."""
     from resnet_bench.report import render, summarize
@@ -265,7 +241,7 @@ def render_study(folder: Path, quiet: bool) -> None:
         write_sums(study)
         said = "" if quiet else summarize(folder)
     if not quiet:
-        print(f"\n{said}\n")
+        terminal.say(f"\n{said}\n")
         if study.in_work():
-            print(f"{study.progress()}; call again when they are finished")
-        print(f"{len(paths)} files written; open {folder / 'report.html'}")
+            terminal.say(f"{study.progress()}; call again when they are finished")
+        terminal.say(f"{len(paths)} files written; {command('open', folder / 'report.html')}")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from resnet_bench.errors import Failure
+from resnet_bench.terminal import complain
 
 
 class _Stream(io.FileIO):
@@ -49,7 +50,7 @@ class Output:
         failure = self._stream.failure if self._stream else None
         if failure is None or isinstance(failure, BrokenPipeError):  # the reader (head, say) has seen enough
             return code
-        print(f"resnet-bench: cannot write to standard output: {failure.strerror}", file=sys.stderr)
+        complain(f"resnet-bench: cannot write to standard output: {failure.strerror}")
         return code or Failure.exit_code
 
     def restore(self) -> None:

@@ -32,10 +32,8 @@ from resnet_bench.cli.arguments import (
 from resnet_bench.cli.shared import (
     check_folder,
     family_of,
-    progress_line,
     render_study,
     render_transfer,
-    sayer,
     train,
     train_on_ray,
     variation,
@@ -47,6 +45,8 @@ from resnet_bench.config import (
     find_study,
 )
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.terminal import progress_line, say, sayer
+from resnet_bench.text import one_line
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
@@ -60,10 +60,10 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_sweep(commands: Commands) -> None:
-    names = "; ".join(f"{study.name}: {study.meaning}" for study in STUDIES.values())
+    names = "\n".join(f"{study.name}: {study.meaning}" for study in STUDIES.values())
     example = "sweep --study demo --depths 8,20 --seeds 0"
     parser = add_command(commands, "sweep", sweep, "run what is not finished of a study, and render it", example)
-    parser.add_argument("--study", required=True, help=f"auto, or one of {names}")
+    parser.add_argument("--study", required=True, help=f"auto, or one of\n{names}")
     parser.add_argument("--depths", type=whole_numbers("depths"), help="only these, as in 20,56")
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
     meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
@@ -240,13 +240,13 @@ def _print_plan(
     lines = [
         f"{'done' if config.run_id in plan.done else 'to do':6} {config.title}  {config.run_id}" for config in plan.runs
     ]
-    print("\n".join(lines))
+    say("\n".join(lines))
     kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
     rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
     basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
     seconds = plan.seconds(rate or typical_rate(kind, available_cores()))
-    print(f"{study.name} on {source.name} ({source.where}) -> {folder}")
-    print(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
+    say(one_line(f"{study.name} on {source.name} ({source.where}) -> {folder}"))
+    say(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
     return 0
 
 
@@ -255,7 +255,7 @@ def status(arguments: argparse.Namespace) -> int:
     from resnet_bench.study.status import status_table
 
     check_folder(arguments.folder)
-    print("\n".join(status_table(study) for study in _studies(arguments.folder)), end="")
+    say("\n".join(status_table(study) for study in _studies(arguments.folder)), end="")
     return 0
 
 
@@ -278,7 +278,7 @@ def verify(arguments: argparse.Namespace) -> int:
     if is_transfer_folder(arguments.folder):
         faults += faults_of(arguments.folder)
     for fault in faults:
-        print(fault)
+        say(one_line(fault))
     if faults:
         raise Failure(f"{arguments.folder}: {len(faults)} faults; nothing was changed")
     for study in studies:
@@ -288,7 +288,7 @@ def verify(arguments: argparse.Namespace) -> int:
             notes += f", {late} of them not in the tables yet (a sweep or a report adds them)"
         if work := len(study.in_work()):
             notes += f"; {work} in work, not checked"
-        print(f"{study.path}: every file is what was written; {notes}")
+        say(one_line(f"{study.path}: every file is what was written; {notes}"))
     return 0
 
 

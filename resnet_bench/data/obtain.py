@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resnet_bench.data.download import DownloadFailed, Limits, Progress, RemoteFile, fetch
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.text import one_line
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def fetch_all(wanted: Wanted, looked: Sequence[str], progress: Progress | None, 
             [
                 f"{wanted.title} is not here and could not be downloaded",
                 *(f"  {place}: nothing there" for place in looked),
-                *(f"  {line}" for line in tried),
+                *(f"  {one_line(line)}" for line in tried),
                 f"Either put {names} at {where},",
                 "or set DATA= to where it lies (or to a folder of images),",
                 "or run `make demo`, which needs no download.",

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from resnet_bench.busy import busy
 from resnet_bench.config import AUGMENTATION_OF
 from resnet_bench.data.batches import INDEX, BatchStream, make_batch, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.errors import UsageError
+from resnet_bench.text import one_line
 
 COLUMNS = 10  # at most
 EPOCHS = 3  # each image is shown as the first three epochs give it
@@ -43,6 +45,7 @@ def augmented_views(dataset: Dataset, seed: int) -> tuple[list[int], Images]:
     return chosen.tolist(), torch.stack(views).numpy()
 
 
+@busy("drawing")
 def write_grid(dataset: Dataset, seed: int, path: Path) -> None:
     """Write the picture as PNG: class names, stored images, one row per epoch. UsageError if it cannot be written."""
     indices, views = augmented_views(dataset, seed)
@@ -52,7 +55,7 @@ def write_grid(dataset: Dataset, seed: int, path: Path) -> None:
     draw = ImageDraw.Draw(picture)
     for column, index in enumerate(indices):
         x = GAP + column * (TILE + GAP)
-        draw.text((x, 1), dataset.classes[dataset.train_labels[index]][:15], fill="black")
+        draw.text((x, 1), one_line(dataset.classes[dataset.train_labels[index]])[:15], fill="black")
         for number, row in enumerate(rows):
             y = LABEL + GAP + number * (TILE + GAP) + (GAP if number else 0)  # a wider gap under the stored images
             picture.paste(_tile(row[column]), (x, y))

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from resnet_bench.busy import busy
 from resnet_bench.complexity import list_layers
 from resnet_bench.environment import prepare_compiler
 from resnet_bench.errors import Failure, UsageError
@@ -76,6 +77,7 @@ def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+@busy("counting what a step does")
 def count(benchmark: Benchmark) -> Counts:
     """The counts of one benchmark, made for the CPU.
 

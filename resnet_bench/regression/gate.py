@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resnet_bench.busy import busy
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.regression import counters
 from resnet_bench.regression.checkouts import dependency_changes, strays, two_trees
@@ -22,6 +24,7 @@ from resnet_bench.regression.pairs import (
     processes,
 )
 from resnet_bench.regression.statistics import MIN_PAIRS, Estimate, Outcome, Trial, pair_log_ratio, to_percent
+from resnet_bench.text import command
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.UNDECIDED: 3, Outcome.NOT_MEASURED: 4}
 Say = Callable[[str], None]
@@ -67,7 +70,8 @@ def check_counters(root: Path, benchmarks: str, say: Say) -> Verdict | None:
     present = counters.count_all(path)
     loaded = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
     if elsewhere := strays(root, {name: file for name, file in loaded.items() if file}):
-        raise Failure(f"the gate runs {elsewhere[0]}; set PYTHONPATH={root}, so that it is this checkout's own")
+        ours = f"PYTHONPATH={command(root)}"
+        raise Failure(f"the gate runs {elsewhere[0]}; set {ours}, so that it is this checkout's own")
     changes = counters.differences(stored, present)
     if not changes:
         say(f"counters: as accepted ({', '.join(present['benchmarks'])})")
@@ -99,7 +103,7 @@ def compare(
         Failure: a benchmark of the head does not run, or git does not.
     """
     started = time.monotonic()
-    with two_trees(root, commit) as (base_folder, head_folder):
+    with _laid_out(root, commit) as (base_folder, head_folder):
         base, head = (Tree(folder.name, folder, benchmarks) for folder in (base_folder, head_folder))
         try:
             common, missing = _agree(base, head, device)
@@ -117,6 +121,15 @@ def compare(
     return verdict
 
 
+@contextlib.contextmanager
+def _laid_out(root: Path, commit: str) -> Iterator[tuple[Path, Path]]:
+    with contextlib.ExitStack() as kept:
+        with busy("laying out base and head"):
+            trees = kept.enter_context(two_trees(root, commit))
+        yield trees
+
+
+@busy("starting a process of each side")
 def _agree(base: Tree, head: Tree, device: str) -> tuple[list[str], list[str]]:
     """(benchmarks of both sides, a sentence for each that only one side has)."""
     if not (head.root / head.benchmarks).is_file():
@@ -169,6 +182,7 @@ class _Gate:
         in_time = time.monotonic() + self.turn_seconds < self.deadline
         return in_time or (fresh < MIN_PAIRS and self.discarded < 2 * MIN_PAIRS)
 
+    @busy("measuring pairs")
     def _turn(self) -> None:
         started = time.monotonic()
         kinds = self.trial.plan(len(self.lanes.cores))

@@ -90,7 +90,8 @@ def main() -> None:
             answer = {"error": failure} if side is None else getattr(side, request.pop("do"))(**request)
         except Exception:
             answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

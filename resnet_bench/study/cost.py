@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from resnet_bench.architectures import NetworkName
+from resnet_bench.busy import busy
 from resnet_bench.complexity import torch_flops
 from resnet_bench.config import RunConfig
 from resnet_bench.data.builtin import synthetic
@@ -120,7 +121,7 @@ class Subject:
         state = job.initial_state(bench.dataset.digest)
         step, draws = job.make_step(state), job.stream.draws(0)
         try:
-            compile_seconds = step.build()
+            compile_seconds = step.build(network.name)
         except Exception as error:  # whatever a compiler, a driver or a library says no with
             if is_out_of_memory(error):
                 raise
@@ -253,7 +254,8 @@ def _measure_in_turn(bench: Bench, networks: Sequence[Network], rounds: int, say
     for mode in (TRAIN_STEP, INFERENCE):
         calls = [subject.train_step if mode == TRAIN_STEP else subject.inference for subject in subjects]
         load = ForeignLoad()
-        seconds = time_in_turn(calls, bench.data.device, rounds)
+        with busy(f"timing {' and '.join(network.name for network in networks)}"):
+            seconds = time_in_turn(calls, bench.data.device, rounds)
         exclusive = load.exclusive()
         for subject, per_call in zip(subjects, seconds, strict=True):
             row = _row(bench, subject, mode, per_call, exclusive)

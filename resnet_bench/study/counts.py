@@ -27,6 +27,7 @@ from resnet_bench.architectures import (
     check_network,
     display_name,
 )
+from resnet_bench.busy import busy
 from resnet_bench.complexity import Complexity, Layer, complexity, fvcore_total, list_layers, torch_flops
 from resnet_bench.data.sources import find_source
 from resnet_bench.errors import Failure, UsageError
@@ -45,7 +46,7 @@ from resnet_bench.results import (
     write_csv,
 )
 from resnet_bench.study.folder import StudyFolder, write_sums
-from resnet_bench.study.terminal import to_text
+from resnet_bench.terminal import to_text
 
 ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
 Count: TypeAlias = tuple[ComplexityRow, list[LayerRow]]
@@ -226,6 +227,7 @@ def _images_of(study: StudyFolder) -> tuple[ImageShape, int]:
 # ---------------------------------------------------------------------------------------------- counting
 
 
+@busy("counting networks")
 def count(network: Network) -> tuple[ComplexityRow, list[LayerRow]]:
     """A network and its layers by all counters.
 

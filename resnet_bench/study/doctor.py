@@ -14,6 +14,7 @@ from resnet_bench.environment import configure, find_device, fingerprint
 from resnet_bench.execution import default_precision
 from resnet_bench.git import GitError, read_state
 from resnet_bench.machine import cpu_model
+from resnet_bench.text import one_line
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "fvcore", "scikit-learn", "pillow", "rich")
 VARIABLES = ("RESNET_BENCH_DATA", "RESNET_BENCH_CACHE", "RESNET_BENCH_CIFAR10_URL", "RESNET_BENCH_OFFLINE")
@@ -37,7 +38,7 @@ def diagnosis() -> str:
     for name in BUILTIN:
         source = find_source(name)
         lines.append(f"data {source.name}: {source.where} ({source.reason})")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def _commit() -> str:

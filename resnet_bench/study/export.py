@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from resnet_bench.busy import busy
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
@@ -73,6 +74,7 @@ def _without_head(model: Net) -> Net:
 
 
 @torch.inference_mode()
+@busy("computing features")
 def _features(body: Net, inputs: Inputs, images: Images, device: torch.device) -> NDArray[np.float32]:
     parts = torch.from_numpy(images).split(BATCH)
     return torch.cat([body(inputs.normalise(part.to(device))).cpu() for part in parts]).numpy()

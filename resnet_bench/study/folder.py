@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_bench.busy import busy
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import Execution
@@ -179,6 +180,7 @@ class StudyFolder:
         known = {row.run_id for row in read_csv(path, RUNS)} if path.exists() else set()
         return [folder for folder in self.run_folders() if folder.path.name not in known and folder.result.exists()]
 
+    @busy("reading finished runs")
     def results(self, *, check_files: bool = True) -> dict[str, RunRow]:
         """The finished runs, by run id; for `check_files` see RunFolder.read_result."""
         rows = ((folder.path.name, folder.read_result(check_files=check_files)) for folder in self.run_folders())
@@ -314,6 +316,7 @@ def collect_late(study: StudyFolder) -> None:
         )
 
 
+@busy("collecting finished runs")
 def collect(study: StudyFolder) -> list[RunRow]:
     """Write the collected tables and SHA256SUMS; the same folders give the same bytes. Hold the study's lock.
 
@@ -350,6 +353,7 @@ def _resum(study: StudyFolder, name: str) -> None:
         write_atomically(path, b"\n".join(lines))
 
 
+@busy("computing digests")
 def write_sums(study: StudyFolder) -> None:
     """Write SHA256SUMS, which `sha256sum -c` reads too."""
     text = "".join(f"{digest}  {name}\n" for name, digest in sums_of(study).items())

@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 
+from resnet_bench.busy import life_signs
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution
+from resnet_bench.hush import libraries_hushed
 from resnet_bench.results import CurveRow
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import Plan
@@ -145,11 +147,12 @@ class Teller:
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self.connection = connection
+        self._lock = threading.Lock()  # life signs come from a thread of their own
         self._last = 0.0
 
     def tell(self, name: str, *arguments: Any) -> None:
         """Send one message; whoever is gone needs none."""
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
             self.connection.send((name, arguments))
 
     def say(self, line: str) -> None:
@@ -178,6 +181,10 @@ class Teller:
         """A row was written."""
         self.tell("row", row)
 
+    def working(self, what: str, seconds: float) -> None:
+        """What the run is at while it makes no steps; a line of the other process shows it."""
+        self.tell("working", what, seconds)
+
     def skip(self, run: RunConfig, run_work: float, why: str) -> None:
         """A run that is not this process's to do."""
         self.tell("skip", run, run_work, why)
@@ -193,7 +200,7 @@ def _work(task: Task, connection: Connection[Any, Any]) -> None:
 
     teller = Teller(connection)
     _stop_with_parent()
-    with StopRequest().listening() as stop:
+    with StopRequest().listening() as stop, libraries_hushed(), life_signs(teller.working):
         configure(task.device, task.threads, task.execution.precision)
         session = Session.open(
             task.study,

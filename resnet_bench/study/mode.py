@@ -82,7 +82,7 @@ def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say)
         session.stop.raise_if_asked()
         name = display_name(run.arch, run.depth, run.shortcut)
         try:
-            seconds = make_step(session, execution, run).build()
+            seconds = make_step(session, execution, run).build(name)
         except Exception as error:  # whatever a compiler, a driver or a library says no with
             return f"{name}: {first_line(error)}"
         say(f"{name}: {'captured' if execution.mode == 'graph' else 'compiled'} in {seconds:.0f} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from resnet_bench.busy import busy
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
 from resnet_bench.models import Net
-from resnet_bench.study.terminal import columns
+from resnet_bench.terminal import columns
+from resnet_bench.text import to_json_text
 
 BATCH = 100
 
@@ -92,6 +93,7 @@ def of_dataset(dataset: Dataset, first: int, inputs: Inputs, known: Sequence[str
 
 
 @torch.inference_mode()
+@busy("predicting")
 def predict(
     model: Net, inputs: Inputs, classes: Sequence[str], examples: Sequence[Example], device: torch.device
 ) -> list[Prediction]:
@@ -133,4 +135,4 @@ def to_json(predictions: Sequence[Prediction]) -> str:
         }
         for p in predictions
     ]
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return to_json_text(rows) + "\n"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
+from resnet_bench.busy import life_signs
 from resnet_bench.config import RunConfig
 from resnet_bench.results import CurveRow
 from resnet_bench.study.plan import format_seconds
+from resnet_bench.terminal import LOG_SECONDS, console, say, wipe
+from resnet_bench.text import one_line
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0
@@ -76,13 +80,18 @@ class Progress:
         self.clock = clock
         self.quiet = quiet
         self.seen: set[str] = set()  # runs that began or were skipped
-        self.console = Console(stderr=False, highlight=False)
+        self.console = console()
         self.bars: Bars | None = None
         self.lines = [RunLine(self) for _ in range(jobs)]
+        self._entered = contextlib.ExitStack()
 
     def __enter__(self) -> Progress:
+        if not self.quiet:
+            self._entered.enter_context(life_signs(self.lines[0].working))
+        wipe()
         if self.console.is_terminal and not self.quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[text]}"))
+            texts = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]"))
+            columns = (next(texts), BarColumn(bar_width=None), next(texts))
             self.bars = Bars(*columns, console=self.console, auto_refresh=False, expand=True)
             self._study_bar = self.bars.add_task("study", total=self.clock.total, text="")
             for line in self.lines:
@@ -93,6 +102,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._entered.close()
         if self.bars is not None:
             for line in self.lines:
                 self.bars.update(line.bar, visible=False)
@@ -101,8 +111,10 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays, above the bars."""
-        if not self.quiet:
-            self.console.print(line, markup=False, soft_wrap=True)
+        if self.bars is not None:
+            self.console.print(Text(one_line(line)), soft_wrap=True)
+        elif not self.quiet:
+            say(one_line(line))
 
     def left(self) -> str:
         """Time left, in words."""
@@ -125,6 +137,7 @@ class RunLine:
         self.bar = TaskID(0)
         self.done = 0.0  # work that this sweep has done in the present run
         self._number, self._name, self._steps, self._work, self._resumed, self._last = 0, "", 1, 0.0, 0, 0.0
+        self._told = ""
 
     def say(self, line: str) -> None:
         """A line that stays, above the bars."""
@@ -138,7 +151,8 @@ class RunLine:
         """A run begins."""
         self.progress.seen.add(run.run_id)
         self._number = len(self.progress.seen)
-        self._name = run.title
+        self._name = one_line(run.title)
+        self._told = ""
         self._steps, self._work, self._last, self._resumed, self.done = run.steps, run_work, 0.0, 0, 0.0
         if (bars := self.progress.bars) is not None:
             bars.update(self.bar, description=self._name, total=run.steps, completed=0, text="", visible=True)
@@ -148,6 +162,15 @@ class RunLine:
         self._resumed = step
         self.progress.clock.total -= self._work * step / self._steps
         self.say(f"{self._name}: goes on from step {step}")
+
+    def working(self, what: str, seconds: float) -> None:
+        """What the run is at while it makes no steps, and for how long: beside its bar, or as a line, once."""
+        if (bars := self.progress.bars) is not None:
+            bars.update(self.bar, text=one_line(f"{what} {seconds:.0f} s"), visible=True)
+            self.progress.refresh()
+        elif seconds >= LOG_SECONDS and what != self._told:
+            self._told = what
+            self._say_numbered(f"{what} ...")
 
     def _advance(self, step: int) -> None:
         self.done = self._work * (step - self._resumed) / self._steps

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from resnet_bench.architectures import display_name
+from resnet_bench.busy import busy
 from resnet_bench.results import CURVES, PlanRow, RunRow
 from resnet_bench.study.folder import StudyFolder, read_json
 from resnet_bench.study.plan import format_seconds
-from resnet_bench.study.terminal import columns
+from resnet_bench.terminal import columns
+from resnet_bench.text import one_line
 
 
+@busy("reading the runs")
 def status_table(study: StudyFolder) -> str:
     """Every planned run of the study, as text for a terminal of the present width."""
     results = study.results(check_files=False)
@@ -21,7 +24,7 @@ def status_table(study: StudyFolder) -> str:
         counts[state] = counts.get(state, 0) + 1
         rows.append((display_name(row.arch, row.depth, row.shortcut), str(row.seed), state, *cells))
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs planned yet"
-    return columns(header, rows, texts=3) + f"\n{study.path}: {total}\n"
+    return columns(header, rows, texts=3) + f"\n{one_line(str(study.path))}: {total}\n"
 
 
 def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tuple[str, tuple[str, str, str, str]]:

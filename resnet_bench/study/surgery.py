@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from resnet_bench.architectures import CIFAR, display_name
+from resnet_bench.busy import busy
 from resnet_bench.config import RunConfig
 from resnet_bench.environment import generator
 from resnet_bench.errors import UsageError
@@ -226,10 +227,12 @@ def deepened(
 
 
 @torch.inference_mode()
+@busy("comparing outputs")
 def _logits(model: CifarNet, data: DeviceData, chosen: EvalSet) -> Tensor:
     return torch.cat([model(data.normalise(images)) for images in chosen.images.split(eval_batch(data))])
 
 
+@busy("taking out block after block")
 def lesioned(theatre: Theatre, patient: Patient) -> list[LesionRow]:
     """The error without each block that can be taken out."""
     data = theatre.data

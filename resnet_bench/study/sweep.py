@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_bench.busy import busy
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
@@ -79,6 +80,7 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
                 raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
 
 
+@busy("trying a few steps")
 def probe_rate(plan: Plan, session: Session) -> float:
     """Work per second of the shallowest network to do, in eager mode, from a few steps on this device."""
     run = plan.todo[0]
@@ -199,13 +201,15 @@ def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
 def run_what_is_free(session: Session, plan: Plan, progress: Listener) -> list[str]:
     """Do each run that no other process works on, until all are finished; one line per run that failed here."""
     failed: list[str] = []
-    busy = [run for run in plan.todo if not do_if_free(session, run, plan.shape, progress, failed)]
-    if busy:
-        progress.waiting(len(busy))
-    while busy:  # a process that dies frees its runs, and then they are done here
-        time.sleep(WAIT_SECONDS)
+    taken = [run for run in plan.todo if not do_if_free(session, run, plan.shape, progress, failed)]
+    started = time.monotonic()
+    if taken:
+        progress.waiting(len(taken))
+    while taken:  # a process that dies frees its runs, and then they are done here
+        with busy("waiting for other processes", started):
+            time.sleep(WAIT_SECONDS)
         session.stop.raise_if_asked()
-        busy = [run for run in busy if not do_if_free(session, run, plan.shape, progress, failed)]
+        taken = [run for run in taken if not do_if_free(session, run, plan.shape, progress, failed)]
     return failed
 
 

@@ -11,6 +11,7 @@ from resnet_bench.models.weights import Weights, called, read_weights
 from resnet_bench.results import RUNS, RunRow
 from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import RunFolder, StudyFolder
+from resnet_bench.text import command
 from resnet_bench.training.checkpoint import NEWEST, decode
 
 # Columns of runs.csv that go with the weights.
@@ -43,9 +44,10 @@ def _only_run(study: Path) -> Path:
     """The folder of the only finished run of a study."""
     finished = sorted(StudyFolder(study).results(check_files=False))
     if len(finished) != 1:
-        which = (
-            f"has {len(finished)} finished runs; name one, as in {study}/runs/{finished[0]}" if finished else "has none"
-        )
+        which = "has none"
+        if finished:
+            one = command(study / "runs" / finished[0])
+            which = f"has {len(finished)} finished runs; name one, as in {one}"
         raise UsageError(f"{study}: a study, which {which}")
     return study / "runs" / finished[0]
 

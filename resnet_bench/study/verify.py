@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from resnet_bench.busy import busy
 from resnet_bench.errors import UsageError
 from resnet_bench.files import check_own_folder
 from resnet_bench.results import CURVES, PLAN, RUNS, SPLIT, Table, read_csv, to_csv
@@ -69,6 +70,7 @@ class Snapshot(StudyFolder):
         return place == "runs" and (run in self.late or self.run(run).is_locked())
 
 
+@busy("checking files against their digests")
 def verify(study: StudyFolder) -> list[str]:
     """One line per fault: what is missing, doubled, altered or unknown, and where. Empty if all is well.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from resnet_bench.busy import busy
 from resnet_bench.data.batches import fixed_subset, make_batch, normalise, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset, Resized
 from resnet_bench.data.inputs import Inputs
@@ -257,13 +258,19 @@ class TrainStep:
     def _run(self) -> None:
         train_step(self.forward, self.optimizer, self.data, self.meter, self.draws)
 
-    def build(self) -> float:
+    def build(self, name: str = "") -> float:
         """Compile or capture with steps that are undone, and give the seconds it took; eager mode needs none.
+
+        `name` is what the network is called while it goes on.
 
         Raises whatever the compiler or the capture raises.
         """
         if self.mode == "eager":
             return 0.0
+        with busy(f"{'capturing a CUDA graph of' if self.mode == 'graph' else 'compiling'} {name or 'the network'}"):
+            return self._build()
+
+    def _build(self) -> float:
         started = time.perf_counter()
         tensors = self._state()
         before = [tensor.clone() for tensor in tensors]

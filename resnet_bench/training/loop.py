@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from resnet_bench.busy import busy
 from resnet_bench.config import RunConfig
 from resnet_bench.data.batches import BatchStream, chain_digest
 from resnet_bench.environment import generator
@@ -308,6 +309,7 @@ def _check_warmup(state: TrainState, config: RunConfig) -> None:
         state.lr_warmup_steps = state.step
 
 
+@busy("evaluating")
 def _add_row(state: TrainState, job: Job, sink: Sink) -> None:
     if not all_finite(state.model):  # the step's loss was finite, what the update made of the weights was not
         state.diverged_step = state.step

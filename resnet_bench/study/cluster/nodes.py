@@ -17,6 +17,7 @@ from resnet_bench.machine import available_cores
 from resnet_bench.study.cluster.shared import Answer, Terms
 from resnet_bench.study.cluster.worker import look
 from resnet_bench.study.stopping import StoppedAtOnce, StopRequest
+from resnet_bench.text import listing
 
 POLL_SECONDS = 0.5
 MOST_DEATHS = 5  # of what is tried again
@@ -231,7 +232,7 @@ class Nodes:
         """Raise UsageError that says why no node may take part, or Failure if none answers."""
         there = [why for name, why in self.refused.items() if name in self.alive]
         if there:
-            raise UsageError("\n".join(["no node may do a run:", *there]))
+            raise UsageError(listing("no node may do a run:", there))
         raise Failure("no node of the Ray cluster answers; see ray status")
 
 
