@@ -446,7 +446,7 @@ def test_report_never_imports_torch_and_loads_late(tmp_path: Path) -> None:
         "report.render(pathlib.Path(sys.argv[1]))\n"
         "ours = {m.split('.')[1] for m in sys.modules if m.startswith('resnet_bench.')}\n"
         "assert ours <= {'analysis', 'report', 'results', 'files', 'config', 'errors', 'architectures',"
-        "                'complexity'}, ours\n"
+        "                'complexity', 'text'}, ours\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)

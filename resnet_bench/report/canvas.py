@@ -24,6 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from PIL import Image
 
 from resnet_bench.files import write_atomically
+from resnet_bench.text import one_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,7 +84,11 @@ def _texts(figure: Figure) -> Iterator[Text]:
 
 def drawable(text: str) -> str:
     """The text with characters that the default font lacks written as their codes: the name of a study may be any."""
-    return "".join(c if ord(c) in _glyphs() or c == "\n" else f"U+{ord(c):04X}" for c in text)
+    return "".join(c if _is_drawn(c) else f"U+{ord(c):04X}" for c in text)
+
+
+def _is_drawn(character: str) -> bool:
+    return character == "\n" or (ord(character) in _glyphs() and one_line(character) == character)
 
 
 @functools.cache

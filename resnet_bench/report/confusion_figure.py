@@ -14,6 +14,7 @@ from resnet_bench.report import wording
 from resnet_bench.report.canvas import CAPTION_SIZE, drawable, panels, styled
 from resnet_bench.report.load import StudyFrames, arms_in, select
 from resnet_bench.report.tables import TextTable
+from resnet_bench.text import one_line
 
 MAX_NAMED = 20  # classes whose names fit beside a panel
 LONGEST_NAME = 16  # characters at a tick
@@ -86,7 +87,7 @@ def draw_matrices(panel_rows: Mapping[str, pd.DataFrame], caption: str) -> Figur
 
 
 def _tick(name: str) -> str:
-    shown = drawable(name)
+    shown = drawable(one_line(name))
     return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 

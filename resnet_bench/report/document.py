@@ -28,6 +28,7 @@ from resnet_bench.results import (
     THROUGHPUT,
     ClaimRow,
 )
+from resnet_bench.text import command
 
 TITLES = {
     "curves": "Error during training",
@@ -80,6 +81,11 @@ class Document:
     claims: Sequence[ClaimRow] = ()
     claims_table: TextTable | None = None
     rules: Sequence[str] = ()
+
+    @property
+    def redrawn_by(self) -> tuple[str, ...]:
+        """The words of the command that draws the report again."""
+        return "make", "report", f"STUDY={self.name}"
 
     @property
     def tables(self) -> dict[str, TextTable]:
@@ -152,7 +158,7 @@ def _classes(frames: StudyFrames) -> list[str]:
 
 def _cost(frames: StudyFrames) -> list[str]:
     if frames.throughput.empty:
-        return [f"Throughput was not measured; make cost STUDY={frames.name} does it."]
+        return [f"Throughput was not measured; {command('make', 'cost', f'STUDY={frames.name}')} does it."]
     return []
 
 

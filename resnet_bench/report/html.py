@@ -7,10 +7,12 @@ import importlib.resources
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from resnet_bench.report.document import Document
+from resnet_bench.text import command, one_line
 
 TEMPLATE = "report.html.jinja"
 NUMBER = re.compile(r"[-+]?[\d,.]+.*|-")
@@ -18,12 +20,20 @@ NUMBER = re.compile(r"[-+]?[\d,.]+.*|-")
 
 def to_html(document: Document, png: Callable[[str], bytes]) -> str:
     """The report; `png` gives the bytes of a figure by its name."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
+    environment.filters["command"] = lambda words: command(*words)
     environment.filters["data_uri"] = lambda name: f"data:image/png;base64,{base64.b64encode(png(name)).decode()}"
     environment.filters["size"] = lambda name: png_size(png(name))
     environment.tests["number"] = lambda cell: NUMBER.fullmatch(cell) is not None
     template = (importlib.resources.files("resnet_bench.report") / TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(template).render(document=document)
+
+
+def _printable(value: Any) -> Any:
+    """Every text that goes into the page, without characters that HTML forbids or that turn the text around."""
+    return one_line(value) if type(value) is str else value  # what the template itself has made is a Markup
 
 
 def png_size(content: bytes) -> tuple[int, int]:

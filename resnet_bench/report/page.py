@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resnet_bench.report import markdown
 from resnet_bench.report.document import Document, Section
-from resnet_bench.report.tables import markdown, to_markdown
+from resnet_bench.report.tables import to_markdown
 
 
 def to_page(document: Document) -> str:
     """The page as Markdown."""
-    code = document.name.replace("`", "'")
     parts = [
-        f"# Study {markdown(document.name)}\n",
-        f"**{markdown(document.verdict)}**\n",
-        *(f"- {markdown(fact)}" for fact in document.facts),
+        markdown.heading(1, f"Study {document.name}"),
+        f"{markdown.bold(document.verdict)}\n",
+        *map(markdown.item, document.facts),
         "",
         *([to_markdown(document.claims_table)] if document.claims_table else []),
         *_rules(document),
         *(line for section in document.sections for line in _section(section)),
-        f"Made from {_listed(document.sources)} by `make report STUDY={code}`; do not edit by "
+        f"Made from {_listed(document.sources)} by {markdown.code(*document.redrawn_by)}; do not edit by "
         "hand. The figures are also there as SVG, the tables as LaTeX, and all of it as one file, report.html.",
     ]
     return "\n".join(parts) + "\n"
@@ -28,7 +28,7 @@ def to_page(document: Document) -> str:
 def _rules(document: Document) -> list[str]:
     if not document.rules:
         return []
-    rules = [f"- {markdown(rule)}" for rule in document.rules]
+    rules = map(markdown.item, document.rules)
     return ["<details><summary>How it is judged</summary>\n", *rules, "\n</details>\n"]
 
 
@@ -39,8 +39,8 @@ def _listed(names: Sequence[str]) -> str:
 def _section(section: Section) -> list[str]:
     if not (section.sentences or section.pictures or section.tables):
         return []
-    lines = [f"## {section.title}\n"]
+    lines = [markdown.heading(2, section.title)]
     if section.sentences:
-        lines += [*(f"- {markdown(sentence)}" for sentence in section.sentences), ""]
-    lines += [f"![{markdown(picture.title)}](figures/{picture.name}.png)\n" for picture in section.pictures]
+        lines += [*map(markdown.item, section.sentences), ""]
+    lines += [f"![{markdown.inline(picture.title)}](figures/{picture.name}.png)\n" for picture in section.pictures]
     return lines + [to_markdown(table) for table in section.tables.values()]

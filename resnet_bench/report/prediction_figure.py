@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from resnet_bench.files import write_atomically
 from resnet_bench.report.canvas import CHARACTER, styled
+from resnet_bench.text import one_line
 
 COLUMNS, MOST = 8, 400  # tiles in a row, and in a picture
 TILE, GAP, TEXT, MARGIN = 1.1, 0.12, 0.36, 0.12  # inches
@@ -87,5 +88,6 @@ def _pixels(image: Any) -> Any:
 
 def _fit(name: str, after: str) -> str:
     """The name, shortened if it and what follows would be wider than a tile."""
+    name = one_line(name)
     room = int((TILE + GAP) * 72 / (SIZE * CHARACTER)) - len(after)
     return (name if len(name) <= room else f"{name[: room - 1]}…") + after

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from resnet_bench.architectures import CIFAR, Arm, arm_name, display_name, option_name
-from resnet_bench.report import wording
+from resnet_bench.report import markdown, wording
 from resnet_bench.report.load import StudyFrames, select
 from resnet_bench.report.wording import range_of
 from resnet_bench.results import RUNS
+from resnet_bench.text import one_line
 
 PM = "\N{PLUS-MINUS SIGN}"
 PLAIN: Arm = ("plain", "none")
@@ -182,19 +181,8 @@ def _published_notes(frames: StudyFrames) -> list[str]:
 
 def to_markdown(table: TextTable) -> str:
     """The table with its caption above and its notes below, as Markdown."""
-    rules = ["---:"] * len(table.header)
-    lines = [_markdown_row(cells) for cells in (table.header, rules, *([markdown(c) for c in r] for r in table.rows))]
-    notes = [f"- {markdown(note)}" for note in table.notes]
-    return "\n".join([f"**{markdown(table.caption)}**", "", *lines, "", *notes]) + "\n"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def markdown(text: str) -> str:
-    """Text with the characters escaped that Markdown would take for markup."""
-    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+    lines = markdown.table(table.header, ["---:"] * len(table.header), table.rows)
+    return "\n".join([markdown.bold(table.caption), "", *lines, "", *map(markdown.item, table.notes)]) + "\n"
 
 
 LATEX = {
@@ -205,12 +193,17 @@ LATEX = {
 
 def latex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return "".join(LATEX.get(character, character) for character in text)
+    return "".join(LATEX.get(character, character) for character in one_line(text))
+
+
+def _latex_cell(text: str) -> str:
+    """The same where a row may begin: `[` and `*` there would belong to the end of the row before."""
+    return f"{{{text[0]}}}{latex(text[1:])}" if text.startswith(("[", "*")) else latex(text)
 
 
 def to_latex(table: TextTable) -> str:
     """The table as a LaTeX float; needs the package booktabs."""
-    body = [f"    {' & '.join(latex(cell) for cell in cells)} \\\\" for cells in (table.header, *table.rows)]
+    body = [f"    {' & '.join(map(_latex_cell, cells))} \\\\" for cells in (table.header, *table.rows)]
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
