@@ -78,12 +78,7 @@ def build_model(
     check_network(name)
     if zero_init_residual and arch == "plain":
         raise UsageError("zero_init_residual is for residual networks: a plain network would put out nothing")
-    with torch.device("meta"):  # torch's own initialisation is skipped, and with it the global generator
-        model: Net
-        if family == CIFAR:
-            model = CifarNet(depth, shortcut, in_channels, num_classes)
-        else:
-            model = ImageNetNet(name, in_channels, num_classes)
+    model = structure(name, in_channels, num_classes)
     model.to_empty(device="cpu")
     shared = [module for name, module in model.named_modules() if not is_shortcut(name)]
     own = [module for name, module in model.named_modules() if is_shortcut(name)]
@@ -93,6 +88,14 @@ def build_model(
         for norm in model.last_norms():
             nn.init.zeros_(norm.weight)
     return model
+
+
+def structure(name: NetworkName, in_channels: int, num_classes: int) -> Net:
+    """A network without values, on torch's meta device: names and shapes, whatever their size."""
+    with torch.device("meta"):  # torch's own initialisation is skipped, and with it the global generator
+        if name.family == CIFAR:
+            return CifarNet(name.depth, name.shortcut, in_channels, num_classes)
+        return ImageNetNet(name, in_channels, num_classes)
 
 
 def is_shortcut(name: str) -> bool:

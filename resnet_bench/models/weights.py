@@ -12,8 +12,6 @@ import functools
 import hashlib
 import json
 import os
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,14 +23,12 @@ from torch import Tensor
 from resnet_bench.architectures import CIFAR, IMAGENET, NAMED, NetworkName, check_network, display_name
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.models.build import Net, build_model
+from resnet_bench.files import read_regular
+from resnet_bench.models.build import Net, build_model, structure
+from resnet_bench.models.state_dict import check_shapes, held, names_under, tensors_of
 
 DEFAULT = "default"
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the state dict
-PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
-COUNTERS = "num_batches_tracked"  # what we have no use for
 MOST_BYTES = 4 << 30
-MOST_NAMED = 8  # faults in one message
 DEEPEST = 1202  # layers; table 6
 OURS = "resnet-bench "  # what facts in a file of ours begin with
 
@@ -82,9 +78,9 @@ class Weights:
     def check(self, in_channels: int | None = None) -> None:
         """Raise UsageError unless the network is known and these are its weights, and take images of such channels."""
         if self.network is None:
-            raise UsageError(f"{self.origin}: says not of which network it is; name it with --arch and --depth")
-        model = self._network(in_channels or (self.inputs.shape[0] if self.inputs else 3), len(self.classes or ()) or 1)
-        adopt(model, self, head=self.classes is not None)
+            raise UsageError(f"{self.origin}: does not say of which network it is; name it with --arch and --depth")
+        channels = in_channels or (self.inputs.shape[0] if self.inputs else 3)
+        _matched(structure(self.network, channels, len(self.classes or ()) or 1), self, head=self.classes is not None)
 
     def build(self) -> Net:
         """The network with these weights, its classifier included, in eval mode, on the CPU.
@@ -95,25 +91,32 @@ class Weights:
         if self.network is None or self.inputs is None:
             unknown = "of which network it is" if self.network is None else "what images it takes"
             raise UsageError(
-                f"{self.origin}: says not {unknown}; the folder of a run does, and what resnet-bench export makes of "
-                "it; of torchvision's networks --arch says enough"
+                f"{self.origin}: does not say {unknown}; the folder of a run does, and what resnet-bench export makes "
+                "of it; of torchvision's networks --arch says enough"
             )
         if self.classes is None:
-            raise UsageError(f"{self.origin}: has no classifier")
-        model = self._network(self.inputs.shape[0], len(self.classes))
+            raise UsageError(f"{self.origin}: {self._without_classes()}")
+        name, shape = self.network, (self.inputs.shape[0], len(self.classes))
+        _matched(structure(name, *shape), self, head=True)  # before memory is taken for what a file says of its size
+        model = build_model(
+            name.arch,
+            name.depth,
+            name.shortcut,
+            in_channels=shape[0],
+            num_classes=shape[1],
+            generator=torch.Generator(),
+            family=name.family,
+        )
         adopt(model, self, head=True)
         return model.eval()
 
-    def _network(self, in_channels: int, num_classes: int) -> Net:
-        assert self.network is not None
-        return build_model(
-            self.network.arch,
-            self.network.depth,
-            self.network.shortcut,
-            in_channels=in_channels,
-            num_classes=num_classes,
-            generator=torch.Generator(),
-            family=self.network.family,
+    def _without_classes(self) -> str:
+        parts = names_under(self.tensors, ("fc", "head"))
+        if not parts:
+            return "has no classifier"
+        return (
+            "its classifier is not one linear layer (fc.weight, fc.bias; head of a 6n+2 network): there are "
+            f"{held(parts)}, and what else it does is not in the file; finetune makes a new one"
         )
 
 
@@ -133,12 +136,16 @@ def read_weights(place: str, name: NetworkName | None = None) -> Weights:
             raise UsageError(f"{DEFAULT}: of which network? Name it with --arch, as in --arch resnet18")
         return _published(name)
     path = Path(place).expanduser()
-    if not path.is_file():
-        raise UsageError(f"{place}: no such file, and no run's folder (or {DEFAULT!r}: what torchvision publishes)")
-    if path.stat().st_size > MOST_BYTES:
-        raise UsageError(f"{path}: larger than {MOST_BYTES >> 30} GB; not the weights of one of these networks")
-    stored, facts = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), {})
-    weights = _with_facts(Weights(_checked(str(path), stored), str(path)), facts)
+    try:
+        content = read_regular(path, MOST_BYTES)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{place}: no such file, and no run's folder (or {DEFAULT!r}: what torchvision publishes)"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    tensors, facts = tensors_of(str(path), content, path.suffix == ".safetensors")
+    weights = _with_facts(Weights(tensors, str(path)), facts)
     if name is not None and weights.network not in (None, name):
         raise UsageError(f"{path}: weights of {called(weights.network)}, not of {called(name)}")
     return weights if weights.network else _guessed(weights, name)
@@ -201,69 +208,8 @@ def called(name: NetworkName | None) -> str:
     return f"{display_name(name.arch, name.depth, name.shortcut)} ({name.family})"
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a file of safetensors ({_first_line(error)})") from None
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By its first bytes: the length of a header, and its opening brace."""
-    with path.open("rb") as file:
-        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
-
-
-def _read_torch(path: Path) -> dict[str, Any]:
-    no_weights = f"{path}: not a state dict as torch.save writes it, nor safetensors"
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of odd files; what matters is said below
-            stored = torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        if not any(word in str(error) for word in ("Unsupported global", "Unsupported class", "GLOBAL", "REDUCE")):
-            raise UsageError(no_weights) from None
-        raise UsageError(
-            f"{path}: holds more than tensors, so it is not read: code in it would be executed; store the state dict "
-            "alone (torch.save(model.state_dict(), ...)), or as safetensors"
-        ) from None
-    except Exception:  # a file that is none, or made on purpose, can raise anything
-        raise UsageError(no_weights) from None
-    if isinstance(stored, Mapping):
-        for wrapper in WRAPPERS:
-            if isinstance(stored.get(wrapper), Mapping):
-                return dict(stored[wrapper])
-        return dict(stored)
-    raise UsageError(f"{path}: holds a {type(stored).__name__}, not a state dict")
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _checked(origin: str, stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors by their plain names; UsageError, which names it, if one is not what weights are."""
-    tensors = {}
-    for name, value in stored.items():
-        while isinstance(name, str) and name.startswith(PREFIXES):
-            name = name.removeprefix(next(prefix for prefix in PREFIXES if name.startswith(prefix)))  # noqa: PLW2901
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise UsageError(f"{origin}: {str(name)[:60]!r} is no tensor; not a state dict")
-        if name.endswith(COUNTERS):
-            continue
-        dense = value.layout == torch.strided and not (value.is_meta or value.is_quantized or value.is_nested)
-        if not (dense and value.is_floating_point()):
-            raise UsageError(
-                f"{origin}: {name} is {value.dtype}, {value.layout}; weights are dense floating-point numbers"
-            )
-        if not value.isfinite().all():
-            raise UsageError(f"{origin}: {name} holds values that are not finite")
-        tensors[name] = value
-    if not tensors:
-        raise UsageError(f"{origin}: holds no weights")
-    return tensors
 
 
 def _published(name: NetworkName) -> Weights:
@@ -277,15 +223,13 @@ def _published(name: NetworkName) -> Weights:
     from torchvision.models import get_model_weights
 
     published = get_model_weights(short)["IMAGENET1K_V1"]
-    path = _fetched(published.url, short)
     origin = f"torchvision {short} {published.name}"
-    return Weights(
-        _checked(origin, _read_torch(path)), origin, name, tuple(published.meta["categories"]), Inputs.imagenet()
-    )
+    tensors, _ = tensors_of(origin, _fetched(published.url, short))
+    return Weights(tensors, origin, name, tuple(published.meta["categories"]), Inputs.imagenet())
 
 
-def _fetched(url: str, short: str) -> Path:
-    """The file at `url`, from torch's cache or the net; its name holds the first digits of its SHA-256."""
+def _fetched(url: str, short: str) -> bytes:
+    """What is at `url`, from torch's cache or the net; its name holds the first digits of its SHA-256."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     begin = path.stem.rsplit("-", 1)[1]
     if not path.exists():
@@ -297,11 +241,14 @@ def _fetched(url: str, short: str) -> Path:
         except (OSError, RuntimeError) as error:
             why = _first_line(error)
             raise Failure(f"--weights {DEFAULT}: {url} cannot be had ({why}); {_by_hand(short)}") from None
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        content = read_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read: {error.strerror}; remove it") from None
+    found = hashlib.sha256(content).hexdigest()
     if not found.startswith(begin):
         raise Failure(f"{path}: not what was published (its SHA-256 begins with {found[:8]}, not {begin}); remove it")
-    return path
+    return content
 
 
 def _by_hand(short: str) -> str:
@@ -328,25 +275,20 @@ def adopt(model: Net, weights: Weights, *, head: bool) -> None:
     Raises:
         UsageError: weights of another network; names the layers that are missing, left over or of another shape.
     """
+    for value, given in _matched(model, weights, head=head):
+        value.copy_(given)
+
+
+def _matched(model: Net, weights: Weights, *, head: bool) -> list[tuple[Tensor, Tensor]]:
+    """Each value of the network with its own of the weights; see `adopt`."""
     own = {name: value for name, value in model.state_dict().items() if head or not _is_head(model, name)}
     given = {name: value for name, value in weights.tensors.items() if head or not _is_head(model, name)}
-    faults = [f"{name} is missing" for name in own if name not in given]
-    faults += [f"{name} is not in the network" for name in given if name not in own]
-    faults += [
-        f"{name} is {_shape(given[name])}, in the network {_shape(value)}"
-        for name, value in own.items()
-        if name in given and given[name].shape != value.shape
-    ]
-    if faults:
-        more = f"; and {len(faults) - MOST_NAMED} more" if len(faults) > MOST_NAMED else ""
-        raise UsageError(f"{weights.origin}: weights of another network: {'; '.join(faults[:MOST_NAMED])}{more}")
-    for name, value in own.items():
-        value.copy_(given[name])
+    try:
+        check_shapes(own, given)
+    except ValueError as error:
+        raise UsageError(f"{weights.origin}: weights of another network: {error}") from None
+    return [(value, given[name]) for name, value in own.items()]
 
 
 def _is_head(model: Net, name: str) -> bool:
     return name.startswith(f"{head_of(model)}.")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
