@@ -134,6 +134,11 @@ class RunRow:
     init_digest: str = column("SHA-256 over the initial weights that twins share")
     batches_digest: str = column("chained SHA-256 over dataset digest and every index, offset and flip drawn")
     eval_digest: str = column("SHA-256 over the indices of the images evaluated in rows and at the end")
+    checkpoint_digest: str = column(
+        "SHA-256 of what its checkpoint.pt holds (in the seal's second line): the last state, and the selected one; "
+        "empty: not recorded, or diverged",
+        default="",
+    )
     train_seconds: float = column("seconds in training steps", "s")
     eval_seconds: float = column("seconds in evaluation", "s")
     img_per_sec: float = column("training images per second of train_seconds", "img/s")

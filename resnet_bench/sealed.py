@@ -28,3 +28,8 @@ def unseal(kind: str, content: bytes) -> memoryview:
     if found != expected:
         raise Damaged(f"SHA-256 is {found[:12].decode()}..., should be {expected[:12].decode(errors='replace')}...")
     return payload
+
+
+def digest_in(kind: str, content: bytes) -> str:
+    """The SHA-256 of the payload, as a sealed file says it; `unseal` knows whether that is true."""
+    return content[len(kind) + 1 :][:64].decode("ascii", errors="replace")

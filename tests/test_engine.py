@@ -209,7 +209,7 @@ def trained(
             fit(state, job, BreakSink(break_at))
         stored = checkpoint.decode(checkpoint.encode(checkpoint.capture(state, {})))
         state = job.initial_state(dataset.digest)
-        checkpoint.restore(state, stored)
+        checkpoint.restore(state, checkpoint.checked(stored, checkpoint.Expected.of_state(state, config, {})))
     fit(state, job, NoSink())
     return state
 

@@ -28,7 +28,7 @@ from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan, work
 from resnet_bench.study.progress import Clock, Progress
 from resnet_bench.study.stopping import Stopped, StopRequest
-from resnet_bench.training.checkpoint import NEWEST
+from resnet_bench.training.generations import NEWEST
 from tests.faults.work import small_runs
 from tests.test_study import do as do_here
 

@@ -145,12 +145,14 @@ class RunSink:
         """Raise Stopped if a signal came."""
         self.session.stop.raise_if_asked()
 
-    def save(self, state: TrainState) -> None:
-        """Write a checkpoint; of a state with values that are not finite none is written."""
+    def save(self, state: TrainState) -> str:
+        """Write a checkpoint, and give its digest; of a state with values that are not finite none is written ("")."""
+        digest = ""
         if state.is_finite():
             stored = checkpoint.capture(state, self.identity, self.session.about())
-            checkpoint.save(self.folder.path, stored, self.guard)
+            digest = checkpoint.save(self.folder.path, stored, self.guard)
         self.saved = time.monotonic()
+        return digest
 
 
 def write_tables(folder: RunFolder, state: TrainState, classes: Sequence[str], guard: Guard) -> None:
@@ -186,7 +188,7 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
     _claim(folder, identity, guard)
     job = session.job(config)
     state = job.initial_state(session.dataset.digest)
-    _go_on(folder, state, identity, progress)
+    _go_on(folder, state, checkpoint.Expected.of_state(state, config, identity), progress)
     history = _record_attempt(session, folder, state.step, guard)
     sink = RunSink(session, config, progress, guard)
     try:
@@ -197,10 +199,10 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
     except Stopped:
         sink.save(state)
         raise
-    sink.save(state)
+    digest = sink.save(state)
     # Whatever an earlier attempt left there, these are the rows.
     write_tables(folder, state, session.dataset.classes, guard)
-    row = _result(session, job, state, history, session.jobs == 1 and sink.load.exclusive())
+    row = _result(session, job, state, history, session.jobs == 1 and sink.load.exclusive(), digest)
     publish(folder.result, result_json(folder, row), guard)
     with contextlib.suppress(OSError):  # the run is finished, with or without this room
         checkpoint.drop_previous(folder.path)
@@ -217,17 +219,18 @@ def _claim(folder: RunFolder, identity: dict[str, Any], guard: Guard) -> None:
     write_json(folder.config, identity, guard)
 
 
-def _go_on(folder: RunFolder, state: TrainState, identity: dict[str, Any], progress: Listener) -> None:
+def _go_on(folder: RunFolder, state: TrainState, expected: checkpoint.Expected, progress: Listener) -> None:
     """Bring the initial state to the last checkpoint, if there is a good one."""
-    stored, notes = checkpoint.load(folder.path)
+    try:
+        stored, notes = checkpoint.load(folder.path, lambda fields: checkpoint.checked(fields, expected))
+    except checkpoint.OtherRun:
+        raise UsageError(
+            f"{folder.path}: the checkpoint is of another configuration or other data; use another RESULTS="
+        ) from None
     for note in notes:
         progress.say(note)
     if stored is None:
         return
-    if stored["identity"] != identity:
-        raise UsageError(
-            f"{folder.path}: the checkpoint is of another configuration or other data; use another RESULTS="
-        )
     checkpoint.restore(state, stored)
     progress.resume(state.step)
 
@@ -258,7 +261,14 @@ def utc_now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _result(session: Session, job: Job, state: TrainState, history: dict[str, Any], exclusive: bool | None) -> RunRow:
+def _result(
+    session: Session,
+    job: Job,
+    state: TrainState,
+    history: dict[str, Any],
+    exclusive: bool | None,
+    checkpoint_digest: str,
+) -> RunRow:
     config = job.config
     counts = complexity(
         config.network,
@@ -300,6 +310,7 @@ def _result(session: Session, job: Job, state: TrainState, history: dict[str, An
         init_digest=state.init_digest,
         batches_digest=state.batches_digest,
         eval_digest=job.eval_sets.digest,
+        checkpoint_digest=checkpoint_digest,
         train_seconds=state.train_clock.seconds,
         eval_seconds=state.eval_clock.seconds,
         img_per_sec=state.step * config.batch_size / state.train_clock.seconds,

@@ -17,6 +17,7 @@ from resnet_bench.environment import generator
 from resnet_bench.errors import UsageError
 from resnet_bench.models import CifarNet, build_model
 from resnet_bench.models.surgery import calibrate, deepen, without_block
+from resnet_bench.models.weights import Weights, adopt
 from resnet_bench.results import (
     CONSTRUCTION,
     CONTINUATION,
@@ -29,9 +30,9 @@ from resnet_bench.results import (
     read_csv,
     write_csv,
 )
-from resnet_bench.study.folder import StudyFolder, read_json, write_sums
+from resnet_bench.study.folder import StudyFolder, write_sums
 from resnet_bench.study.plan import format_seconds
-from resnet_bench.training import checkpoint
+from resnet_bench.study.trained import checkpoint_of_run, config_of_run
 from resnet_bench.training.engine import DeviceData, EvalSet, eval_batch, evaluate
 from resnet_bench.training.loop import Job, TrainState, fit
 
@@ -65,7 +66,7 @@ class Theatre:
         """Load a finished run's net from its last checkpoint.
 
         Raises:
-            UsageError: the checkpoint is not here, or of other data.
+            UsageError: the checkpoint is not here, not the result's, or of other data.
         """
         if row.dataset_digest != self.dataset_digest:
             raise UsageError(
@@ -73,21 +74,11 @@ class Theatre:
                 f"{self.dataset_digest[:12]}); give --data"
             )
         folder = self.study.run(row.run_id)
-        stored, _ = checkpoint.load(folder.path)
-        if stored is None or stored["numbers"]["step"] != row.steps:
-            raise UsageError(
-                f"{folder.path}: the trained net is not here (checkpoints are not in git); "
-                "move the run's folder away and train it again"
-            )
-        stored_config = read_json(folder.config)["config"]
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored_config.items()}
-        config = RunConfig(**values)
-        if config.family != CIFAR:
+        if row.family != CIFAR:
             raise UsageError(f"{folder.path}: surgery is for 6n+2 networks, not for those of ImageNet style")
+        stored, config = checkpoint_of_run(folder, row), config_of_run(folder, row)
         model = self.build(config)
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                value.copy_(stored["model"][name])
+        adopt(model, Weights(stored.model, str(folder.path)), head=True)
         return Patient(row, config, model.to(self.data.device).eval())
 
     def build(self, config: RunConfig) -> CifarNet:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from resnet_bench.architectures import NetworkName
-from resnet_bench.data.inputs import Inputs
+from resnet_bench.config import RunConfig
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.models.build import structure
 from resnet_bench.models.weights import Weights, called, read_weights
 from resnet_bench.results import RUNS, RunRow
 from resnet_bench.sealed import Damaged
-from resnet_bench.study.folder import RunFolder, StudyFolder
+from resnet_bench.study.folder import RunFolder, StudyFolder, read_json
 from resnet_bench.text import command
-from resnet_bench.training.checkpoint import NEWEST, decode
+from resnet_bench.training.checkpoint import Checkpoint, Expected, OtherRun, checked, unpack
+from resnet_bench.training.generations import NEWEST, exchanged, read_sealed
 
 # Columns of runs.csv that go with the weights.
 PROVENANCE = (
@@ -64,28 +70,76 @@ def weights_of_run(path: Path) -> Weights:
         raise UsageError(f"{path}: no finished run (results/<study>/runs/<run>; resnet-bench status names them)")
     if row.status != "ok":
         raise UsageError(f"{path}: the run diverged at step {row.diverged_step}; it has no weights")
-    checkpoint = path / NEWEST
-    try:
-        stored = decode(checkpoint.read_bytes())
-    except FileNotFoundError:
-        raise UsageError(
-            f"{checkpoint}: no such file; weights are kept where a run was trained, not in git: train it again"
-        ) from None
-    except Damaged as error:
-        raise UsageError(f"{checkpoint}: damaged ({error}); train the run again") from None
-    if stored["identity"]["run_id"] != row.run_id:
-        raise UsageError(f"{checkpoint}: of run {stored['identity']['run_id']}, not of {row.run_id}")
-    if not stored.get("about"):
-        raise Failure(f"{checkpoint}: of an earlier version, which did not keep what images the network takes")
-    selected, about = stored["selected"], stored["about"]
+    stored = checkpoint_of_run(folder, row)
+    if stored.about is None:
+        raise Failure(f"{path / NEWEST}: of an earlier version, which did not keep what images the network takes")
     return Weights(
-        tensors=selected["model"] if selected else stored["model"],
+        tensors=stored.selected.model if stored.selected else stored.model,
         origin=f"{row.study}, run {row.run_id}",
-        network=NetworkName(row.family, row.arch, row.depth, row.shortcut),
-        classes=tuple(about["classes"]),
-        inputs=Inputs.from_json(about["inputs"], str(checkpoint)),
+        network=_network(row),
+        classes=stored.about.classes,
+        inputs=stored.about.inputs,
         provenance=_provenance(row),
     )
+
+
+def checkpoint_of_run(folder: RunFolder, row: RunRow) -> Checkpoint:
+    """What a finished run ended with; the file stays as it is, whatever it holds.
+
+    Raises:
+        UsageError: it is not here, it is damaged, or not the one that belongs to the result.
+    """
+    path = folder.path / NEWEST
+    try:
+        sealed = read_sealed(path)
+        if row.checkpoint_digest not in ("", sealed.digest):
+            raise UsageError(f"{path}: {exchanged(sealed.digest, row.checkpoint_digest)}")
+        return _checked(unpack(sealed.payload), folder, row)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file; weights are kept where a run was trained, not in git: train it again"
+        ) from None
+    except Damaged as error:
+        raise UsageError(f"{path}: damaged ({error}); train the run again") from None
+    except OtherRun:
+        raise UsageError(f"{path}: of another run than {row.run_id}, or of other data; train the run again") from None
+
+
+def _checked(stored: dict[str, Any], folder: RunFolder, row: RunRow) -> Checkpoint:
+    config = config_of_run(folder, row)
+    state = stored["model"]
+    stem = next(iter(state.values()), None) if isinstance(state, dict) else None
+    if not isinstance(stem, Tensor) or stem.ndim != 4:  # [out, in, height, width]
+        raise Damaged("model is not the state of the run's network")
+    model = structure(_network(row), stem.shape[1], row.num_classes)
+    found = checked(stored, Expected.of_network(model, config, read_json(folder.config)))
+    selected = found.selected.step if found.selected else None
+    if (found.step, selected) != (row.steps, row.selected_step):
+        told = f"of step {row.steps}, selected {row.selected_step}"
+        raise Damaged(f"of step {found.step}, selected {selected}, the result is {told}")
+    return found
+
+
+def config_of_run(folder: RunFolder, row: RunRow) -> RunConfig:
+    """The configuration of a finished run.
+
+    Raises:
+        UsageError: config.json is not what the result is of.
+    """
+    stored: Any = read_json(folder.config).get("config")
+    try:
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+        config = RunConfig(**values)
+        known = {field.name: getattr(row, field.name) for field in fields(config) if hasattr(row, field.name)}
+        if config.run_id == row.run_id and all(getattr(config, name) == value for name, value in known.items()):
+            return config
+    except (AttributeError, TypeError, ValueError, UsageError):
+        pass
+    raise UsageError(f"{folder.config}: not the configuration of run {row.run_id}; restore the file")
+
+
+def _network(row: RunRow) -> NetworkName:
+    return NetworkName(row.family, row.arch, row.depth, row.shortcut)
 
 
 def _provenance(row: RunRow) -> dict[str, str]:

@@ -10,7 +10,7 @@ from resnet_bench.busy import busy
 from resnet_bench.errors import UsageError
 from resnet_bench.files import check_own_folder
 from resnet_bench.results import CURVES, PLAN, RUNS, SPLIT, Table, read_csv, to_csv
-from resnet_bench.sealed import Damaged, unseal
+from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import (
     COLLECTED,
     CRLF,
@@ -22,7 +22,7 @@ from resnet_bench.study.folder import (
     differs_in_line_ends,
     sums_of,
 )
-from resnet_bench.training.checkpoint import KIND, NEWEST, PREVIOUS
+from resnet_bench.training.generations import NEWEST, PREVIOUS, exchanged, read_sealed
 
 UNDISTURBED_SECONDS = 60.0  # to wait for a process that writes the study's own files
 TRIES = 3
@@ -186,14 +186,30 @@ def _differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, s
 
 
 def _checkpoints(study: Snapshot) -> Iterator[str]:
+    """Each is whole, and that of a finished run the one that its result names; where there is none, none is missed."""
     for folder in study.run_folders():
-        for name in (NEWEST, PREVIOUS):
+        for name, recorded in ((NEWEST, _recorded(folder)), (PREVIOUS, "")):
             path = folder.path / name
             try:
-                if path.exists():
-                    unseal(KIND, path.read_bytes())
+                found = read_sealed(path).digest
+            except FileNotFoundError:
+                continue
             except Damaged as error:
                 yield f"{path}: damaged ({error})"
+            except UsageError as error:
+                yield str(error)
+            else:
+                if recorded not in ("", found):
+                    yield f"{path}: {exchanged(found, recorded)}"
+
+
+def _recorded(folder: RunFolder) -> str:
+    """The digest of the last checkpoint, if the run is finished and its result holds one."""
+    try:
+        row = folder.read_result(check_files=False)
+    except UsageError:  # reported by _runs
+        return ""
+    return row.checkpoint_digest if row else ""
 
 
 def _links(study: Snapshot) -> Iterator[str]:

@@ -23,7 +23,8 @@ from resnet_bench.study.verify import verify
 from resnet_bench.training import checkpoint
 from tests.faults.work import CRASHED, Work, finish, small_runs, start
 
-SECONDS = {"train_seconds", "eval_seconds", "img_per_sec", "exclusive", "started_utc", "attempts", "bit_exact", "study"}
+SECONDS = {"train_seconds", "eval_seconds", "img_per_sec", "exclusive", "started_utc", "attempts", "bit_exact", "study",
+    "checkpoint_digest",}  # fmt: skip
 
 
 @dataclass

@@ -20,7 +20,7 @@ from resnet_bench.study.plan import Plan, work
 from resnet_bench.study.progress import LINE_SECONDS, Clock, Progress
 from resnet_bench.study.stopping import StopRequest
 from resnet_bench.study.sweep import Outcome, check, collect_now, collecting, describe, open_plan
-from resnet_bench.training.checkpoint import NEWEST
+from resnet_bench.training.generations import NEWEST
 
 AGAIN_SECONDS = 2.0  # before a run is tried again that another process works on, or that was lost more than once
 SAVE_SECONDS = 120.0  # for runs that are asked to stop: a step and a checkpoint
