@@ -35,6 +35,24 @@ def do(place: Path, dataset: Dataset, runs: list[RunConfig]) -> Outcome:
     return sweep(session, Plan(runs, study.results(), DataShape(dataset.image_shape, 96, 32)), quiet=True)
 
 
+def test_fewer_training_images_than_a_batch_are_refused_before_anything_is_made(
+    tmp_path: Path, small_run: RunConfig
+) -> None:
+    few = synthetic((3, 8, 8), num_train=15, num_test=4, num_classes=4)
+    with pytest.raises(UsageError, match=r"15 training images, fewer than the 16 of a batch.*--data with at least 16"):
+        do(tmp_path / "tiny", few, twins(small_run))
+    assert not (tmp_path / "tiny").exists()
+    enough = synthetic((3, 8, 8), num_train=16, num_test=4, num_classes=4)
+    assert [row.status for row in do(tmp_path / "tiny", enough, twins(small_run)).rows] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_data_without_images_are_refused(split: str, small_data: Dataset) -> None:
+    none = {f"{split}_{what}": getattr(small_data, f"{split}_{what}")[:0] for what in ("images", "labels")}
+    with pytest.raises(UsageError, match=f"no {'training' if split == 'train' else 'test'} images"):
+        dataclasses.replace(small_data, **none)
+
+
 def contents(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
 

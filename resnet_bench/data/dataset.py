@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_bench.errors import UsageError
+
 Images = NDArray[np.uint8]  # [N, C, H, W]
 Labels = NDArray[np.int64]  # [N]
 
@@ -63,6 +65,9 @@ class Dataset:
             assert images.dtype == np.uint8 and images.ndim == 4, (images.dtype, images.shape)
             assert labels.dtype == np.int64 and labels.shape == images.shape[:1], (labels.dtype, labels.shape)
         assert self.train_images.shape[1:] == self.test_images.shape[1:]
+        for split, labels in (("training", self.train_labels), ("test", self.test_labels)):
+            if not len(labels):
+                raise UsageError(f"{self.name}: no {split} images")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

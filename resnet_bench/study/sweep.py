@@ -80,6 +80,16 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
                 raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
 
 
+def check_enough_images(plan: Plan, dataset: Dataset) -> None:
+    """Raise UsageError if a batch is larger than the training set: it would hold the same image several times."""
+    images, largest = len(dataset.train_labels), max((run.batch_size for run in plan.todo), default=0)
+    if images < largest:
+        raise UsageError(
+            f"{dataset.name}: {images} training images, fewer than the {largest} of a batch, which are part of the "
+            f"study's protocol; give --data with at least {largest}, or use resnet-bench finetune, whose batches fit"
+        )
+
+
 @busy("trying a few steps")
 def probe_rate(plan: Plan, session: Session) -> float:
     """Work per second of the shallowest network to do, in eager mode, from a few steps on this device."""
@@ -106,6 +116,7 @@ def check_space(study: StudyFolder, plan: Plan) -> None:
 
 def check(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
     """Raise UsageError or Failure for what would make a sweep pointless; makes the folder if it is not there."""
+    check_enough_images(plan, dataset)
     try:
         (study.path / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
