@@ -6,9 +6,12 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import struct
 import tarfile
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -26,7 +29,7 @@ from resnet_bench.data.batches import BatchStream
 from resnet_bench.data.cifar import CIFAR100
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.download import Limits, RemoteFile
-from resnet_bench.data.fileset import FileSet
+from resnet_bench.data.fileset import FileSet, family
 from resnet_bench.data.known import KNOWN
 from resnet_bench.data.sources import find_source
 from resnet_bench.data.statistics import channel_statistics, class_counts
@@ -121,7 +124,11 @@ def test_the_same_content_packed_anew_is_accepted(tmp_path: Path) -> None:
         (idx.IMAGES[0], b"\x00\x00\x0d\x01", "not an IDX file"),
         (idx.IMAGES[0], b"\x00\x00\x08\x03\x00", "ends within its header"),
         (idx.IMAGES[0], PLAIN[idx.IMAGES[0]][:-1], "are announced"),
-        (idx.IMAGES[0], PLAIN[idx.LABELS[0]], "do not fit"),
+        (idx.IMAGES[0], PLAIN[idx.LABELS[0]], "has 1 dimensions where 3 are needed"),
+        (idx.LABELS[0], PLAIN[idx.IMAGES[0]], "has 3 dimensions where 1 are needed"),
+        (idx.IMAGES[0], bytes([0, 0, 8, 65]) + struct.pack(">65I", *[1] * 65) + b"x", "has 65 dimensions where 3"),
+        (idx.IMAGES[0], idx_bytes(np.zeros((30, 0, 28), np.uint8)), "do not fit"),
+        (idx.IMAGES[0], bytes([0, 0, 8, 3]) + struct.pack(">3I", *[2**32 - 1] * 3), "are announced"),
         (idx.LABELS[0], PLAIN[idx.LABELS[1]], "do not fit"),
         (idx.LABELS[0], idx_bytes(np.full(30, 10, np.uint8)), "label 10 is none of 10 classes"),
     ],
@@ -130,6 +137,54 @@ def test_content_that_is_none_is_one_line(name: str, content: bytes, words: str)
     with pytest.raises(UsageError, match=words) as raised:
         idx.assemble("mnist", idx.DIGITS, {**PLAIN, name: content})
     assert "\n" not in str(raised.value) and name in str(raised.value)
+
+
+def test_a_set_without_images_is_refused() -> None:
+    with pytest.raises(UsageError, match="mnist: holds no test image"):
+        idx.assemble("mnist", idx.DIGITS, idx_contents(0, test=0))
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_files_under_their_dotted_names_are_the_same(tmp_path: Path, ending: str) -> None:
+    contents = PACKED if ending else {name.removesuffix(".gz"): content for name, content in PLAIN.items()}
+    folder = write(tmp_path, {idx.dotted(name): content for name, content in contents.items()})
+    assert (folder / f"t10k-images.idx3-ubyte{ending}").exists() and FILES.find([("DATA", folder)]) == folder
+    assert FILES.read(folder).digest == FILES.read(write(tmp_path / "usual", PACKED)).digest
+
+
+def packed_zeros(megabytes: int) -> bytes:
+    """A small file that unpacks to so many."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
+
+
+@pytest.mark.parametrize("known_unpacked", [True, False])
+def test_a_packed_file_that_unpacks_to_more_than_it_may_is_refused_before_it_is_unpacked(
+    tmp_path: Path, known_unpacked: bool
+) -> None:
+    folder = write(tmp_path, {**PACKED, idx.IMAGES[0]: packed_zeros(512)})
+    unpacked = {name: md5(content) for name, content in PLAIN.items()} if known_unpacked else {}
+    files = replace(FILES, unpacked_md5=unpacked, most_bytes=2 << 20)
+    tracemalloc.start()
+    with pytest.raises(UsageError, match="truncated or altered") as raised:
+        files.read(folder)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 << 20 and ("unpacks to more than 2,097,152 bytes" in str(raised.value)) == known_unpacked
+
+
+def test_only_plain_files_of_bearable_size_are_read(tmp_path: Path) -> None:
+    folder = write(tmp_path, PACKED)
+    (folder / idx.IMAGES[0]).unlink()
+    os.mkfifo(folder / idx.IMAGES[0])
+    assert FILES.find([("DATA", folder)]) is None
+    with pytest.raises(UsageError, match="is missing"):
+        FILES.read(folder)
+    (folder / idx.IMAGES[0]).unlink()
+    with (folder / idx.IMAGES[0]).open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(UsageError, match="is larger than 67,108,864 bytes"):
+        FILES.read(folder)
 
 
 @pytest.mark.skipif(not DEBIAN.exists(), reason="the package dataset-fashion-mnist is not installed")
@@ -163,11 +218,49 @@ def test_sets_with_the_same_names_are_told_apart_by_content(tmp_path: Path, monk
         find_source("cifar10", f"svhn:{third}")
 
 
+def test_unpacked_files_of_another_set_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"mnist": PLAIN, "fashion-mnist": idx_contents(1), "kmnist": idx_contents(2)}
+    unpacked = [{name: md5(content) for name, content in contents[of].items()} for of in ("mnist", "fashion-mnist")]
+    sets = [accepting(KNOWN[name].files, packed(contents[name])) for name in contents]
+    known_sets = [replace(files, unpacked_md5=md5s) for files, md5s in zip(sets, [*unpacked, {}], strict=True)]
+    for name, files in zip(contents, family(*known_sets), strict=True):
+        monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], files=files))
+    folders = {
+        of: write(tmp_path / of, {name.removesuffix(".gz"): content for name, content in content.items()})
+        for of, content in contents.items()
+    }
+    for name in ("mnist", "kmnist"):  # of which one knows its own unpacked files, the other does not
+        with pytest.raises(UsageError, match=r"this is Fashion-MNIST's train-images-idx3-ubyte, not .*MNIST's train"):
+            find_source("cifar10", f"{name}:{folders['fashion-mnist']}").load(None)
+    assert find_source("cifar10", str(folders["mnist"])).load(None).name == "mnist"
+    source = find_source("cifar10", f"kmnist:{folders['kmnist']}")
+    assert "unpacked, of which no checksum is published: only its structure can be checked" in source.reason
+    assert source.load(None).name == "kmnist"
+    with pytest.raises(UsageError, match="truncated or altered: md5 is"):  # whose own are known
+        find_source("cifar10", f"mnist:{folders['kmnist']}").load(None)
+    write(folders["kmnist"], {"train-labels-idx1-ubyte": PLAIN[idx.LABELS[0]]})  # one of another
+    with pytest.raises(UsageError, match="this is MNIST's train-labels-idx1-ubyte, not KMNIST's train-labels"):
+        find_source("cifar10", f"kmnist:{folders['kmnist']}").load(None)
+    swapped = write(folders["mnist"], {"t10k-labels-idx1-ubyte": PLAIN[idx.LABELS[0]]})
+    with pytest.raises(UsageError, match="this is MNIST's train-labels-idx1-ubyte, not MNIST's t10k-labels"):
+        find_source("cifar10", f"mnist:{swapped}").load(None)
+
+
+def test_the_unpacked_files_of_fashion_mnist_are_known_to_be_its_own() -> None:
+    for files in (idx.MNIST, idx.KMNIST):
+        assert files.published["9018921c3c673c538a1fc5bad174d6f9"] == "Fashion-MNIST's train-labels-idx1-ubyte"
+    digests = [*idx.MNIST.unpacked_md5.values(), *idx.FASHION_MNIST.unpacked_md5.values()]
+    assert len(set(digests)) == 8 and set(digests) <= set(idx.KMNIST.published)
+
+
 def test_every_known_dataset_says_where_it_would_be_fetched(tmp_path: Path) -> None:
     environ = {"RESNET_BENCH_CACHE": str(tmp_path)}
     for name in set(KNOWN) - {"fashion-mnist"}:
         source = find_source(name, environ=environ)
         assert (source.name, source.found, source.image_shape) == (name, False, KNOWN[name].image_shape)
+        assert KNOWN[name].files.origin in source.where
+    where = find_source("cifar100", environ=environ).where
+    assert where == f"not found yet; will be fetched from www.cs.toronto.edu, dataset.bj.bcebos.com into {tmp_path}"
     assert set(KNOWN) <= set(sources.BUILTIN)
 
 

@@ -15,6 +15,10 @@ from pathlib import Path
 from resnet_bench.data.download import DEFAULT_LIMITS, Limits, Progress, RemoteFile, file_digests
 from resnet_bench.data.obtain import Wanted, fetch_all, rejected
 from resnet_bench.errors import UsageError
+from resnet_bench.files import read_regular
+from resnet_bench.text import one_line
+
+MOST_PASSED_OVER = 4 << 30  # bytes of a member that is not read: STL-10's unlabelled images have 2.8 GB
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ArchiveFiles:
         archive: with its checksums.
         folder: of the members, in the archive and where it was extracted.
         members: md5 of each that is read, by name.
-        most_bytes: of one member; an archive with a larger one is refused.
+        most_bytes: of one member that is read.
     """
 
     title: str
@@ -39,6 +43,18 @@ class ArchiveFiles:
     def system(self) -> tuple[Path, ...]:
         """Folders of this machine where packages of the distribution put it: none."""
         return ()
+
+    @property
+    def origin(self) -> str:
+        """Where it is fetched from."""
+        return self._wanted(Path()).hosts
+
+    def _wanted(self, home: Path) -> Wanted:
+        return Wanted(self.title, (self.archive,), home)
+
+    def note(self, path: Path) -> str:
+        """Nothing: every byte of it is checked."""
+        return ""
 
     def recognises(self, path: Path) -> bool:
         """Its names are its own."""
@@ -74,7 +90,7 @@ class ArchiveFiles:
             places = [*places, ("cache", cache)]
         if found := self.find(places):
             return found
-        fetch_all(Wanted(self.title, (self.archive,), cache), [f"{n}: {p}" for n, p in places], progress, limits)
+        fetch_all(self._wanted(cache), [f"{n}: {p}" for n, p in places], progress, limits)
         return cache / self.archive.name
 
     def read_members(self, path: Path) -> dict[str, bytes]:
@@ -86,7 +102,8 @@ class ArchiveFiles:
         try:
             contents = dict(_folder_members(path, self) if path.is_dir() else _archive_members(path, self))
         except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); put a whole copy of {self.title} there") from error
+            why = one_line(getattr(error, "strerror", None) or str(error))
+            raise UsageError(f"{path}: cannot be read ({why}); put a whole copy of {self.title} there") from error
         if missing := [name for name in self.members if name not in contents]:
             raise UsageError(f"{path}: {', '.join(missing)} missing; put a whole copy of {self.title} there")
         return contents
@@ -98,8 +115,7 @@ def _folder_members(folder: Path, files: ArchiveFiles) -> Iterator[tuple[str, by
         path = folder / name
         if not path.is_file():
             continue
-        with path.open("rb") as file:
-            content = file.read(files.most_bytes + 1)
+        content = read_regular(path, files.most_bytes)
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != md5:
             raise rejected(path, f"md5 is {found}, expected {md5}")
@@ -112,12 +128,13 @@ def _archive_members(path: Path, files: ArchiveFiles) -> Iterator[tuple[str, byt
     names = {f"{files.folder}/{name}": name for name in files.members}
     with tarfile.open(path, "r:gz") as archive:
         for member in archive:
-            if member.size > files.most_bytes:
+            name = names.get(member.name)
+            if member.size > (files.most_bytes if name else MOST_PASSED_OVER):
                 raise UsageError(
                     f"{path}: {member.name!r} has {member.size} bytes, refused; {files.title} has no such file"
                 )
             # Whatever is not a regular file of a known name is passed over; nothing is ever written.
-            if (name := names.get(member.name)) and member.isreg() and (file := archive.extractfile(member)):
+            if name and member.isreg() and (file := archive.extractfile(member)):
                 content = file.read()
                 found = hashlib.md5(content, usedforsecurity=False).hexdigest()
                 if found != files.members[name]:

@@ -103,7 +103,10 @@ CIFAR100 = CifarFiles(
         size=169_001_437,
         md5="eb9058c3a382ffc7106e4002c42a8d85",
         sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-        urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+        urls=(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",  # PaddlePaddle's mirror, with this md5
+        ),
     ),
     folder="cifar-100-python",
     members=MappingProxyType(

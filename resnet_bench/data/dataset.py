@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,18 @@ class Dataset:
         for split, labels in (("training", self.train_labels), ("test", self.test_labels)):
             if not len(labels):
                 raise UsageError(f"{self.name}: no {split} images")
+
+    def checked(self, where: str) -> Self:
+        """Itself; UsageError, which says where, if a split has no image or a label is none of the classes."""
+        for split, labels in (("training", self.train_labels), ("test", self.test_labels)):
+            if not len(labels):
+                raise UsageError(f"{where}: holds no {split} image")
+            for label in (labels.min(), labels.max()):
+                if not 0 <= label < len(self.classes):
+                    raise UsageError(
+                        f"{where}: label {label} of a {split} image is none of {len(self.classes)} classes"
+                    )
+        return self
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

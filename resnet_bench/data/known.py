@@ -26,6 +26,13 @@ class Files(Protocol):
     def system(self) -> tuple[Path, ...]:
         """Folders of this machine where packages of the distribution put it."""
 
+    @property
+    def origin(self) -> str:
+        """Where it is to be had, if it is not here."""
+
+    def note(self, path: Path) -> str:
+        """What the user has to know of how it lies there; "" if nothing."""
+
     def recognises(self, path: Path) -> bool:
         """Is what `find` found by its names really this dataset, as far as a quick look tells."""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from resnet_bench.data.download import DownloadFailed, Limits, Progress, RemoteFile, fetch
 from resnet_bench.errors import Failure, UsageError
@@ -32,6 +33,11 @@ class Wanted:
         """Where that file is fetched from."""
         given = os.environ.get(self.setting, "").split()
         return tuple(url + file.name if url.endswith("/") else url for url in given) or file.urls
+
+    @property
+    def hosts(self) -> str:
+        """The machines that deliver it, in the order in which they are asked."""
+        return ", ".join(dict.fromkeys(urlsplit(url).netloc or url for url in self.urls(self.files[0])))
 
 
 def fetch_all(wanted: Wanted, looked: Sequence[str], progress: Progress | None, limits: Limits) -> None:

@@ -141,11 +141,13 @@ def _known(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
     found = ((label, known.files.find([(label, place)])) for label, place in [*everywhere, *system])
     label, path = next(((label, path) for label, path in found if path is not None), ("", None))
     why = f"{reason}, found at {label}" if label else f"{reason}, found nowhere"
+    if path is not None and (note := known.files.note(path)):
+        why += f"; {note}"
 
     def load(progress: Progress | None) -> Dataset:
         return known.files.read(known.files.obtain(everywhere, target, progress=progress))
 
-    where = str(path) if path else f"not found yet; will be fetched into {target}"
+    where = str(path) if path else f"not found yet; will be fetched from {known.files.origin} into {target}"
     return Source(name, where, why, known.image_shape, path is not None, load)
 
 

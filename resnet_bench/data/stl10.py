@@ -30,12 +30,12 @@ class Stl10Files(ArchiveFiles):
         contents = self.read_members(path)
         train = _split(contents["train_X.bin"], contents["train_y.bin"], f"{path}: train")
         test = _split(contents["test_X.bin"], contents["test_y.bin"], f"{path}: test")
-        return Dataset("stl10", CLASSES, *train, *test)
+        return Dataset("stl10", CLASSES, *train, *test).checked(str(path))
 
 
 def _split(pixels: bytes, numbers: bytes, where: str) -> tuple[Images, Labels]:
     labels = np.frombuffer(numbers, np.uint8).astype(np.int64) - 1
-    if len(pixels) != len(labels) * 3 * SIDE * SIDE or (len(labels) and not 0 <= labels.min() <= labels.max() < 10):
+    if len(pixels) != len(labels) * 3 * SIDE * SIDE:
         raise UsageError(f"{where}: {len(pixels):,} bytes of pixels and {len(labels):,} labels do not fit")
     images = np.frombuffer(pixels, np.uint8).reshape(-1, 3, SIDE, SIDE)
     return np.ascontiguousarray(images.transpose(0, 1, 3, 2)), labels  # stored by columns
@@ -48,7 +48,10 @@ STL10 = Stl10Files(
         size=2_640_397_119,
         md5="91f7769df0f17e558f3565bffb0c7dfb",
         sha256="",
-        urls=("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",),
+        urls=(
+            "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",  # the authors' page has moved there
+            "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",  # as torchvision has it
+        ),
     ),
     folder="stl10_binary",
     members=MappingProxyType(
@@ -59,5 +62,5 @@ STL10 = Stl10Files(
             "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
         }
     ),
-    most_bytes=4 << 30,  # the unlabelled images, which are passed over, have 2.8 GB
+    most_bytes=256 << 20,
 )

@@ -12,6 +12,7 @@ from resnet_bench.data.dataset import Dataset, Images, Labels
 from resnet_bench.data.download import RemoteFile
 from resnet_bench.data.fileset import FileSet
 from resnet_bench.errors import UsageError
+from resnet_bench.text import one_line
 
 TRAIN, TEST = "train_32x32.mat", "test_32x32.mat"
 BASE = "http://ufldl.stanford.edu/housenumbers/"
@@ -25,7 +26,7 @@ def assemble(contents: Mapping[str, bytes]) -> Dataset:
     """
     (train_images, train_labels), (test_images, test_labels) = (_split(contents[name], name) for name in (TRAIN, TEST))
     digits = tuple(str(digit) for digit in range(10))
-    return Dataset("svhn", digits, train_images, train_labels, test_images, test_labels)
+    return Dataset("svhn", digits, train_images, train_labels, test_images, test_labels).checked("svhn")
 
 
 def _split(content: bytes, name: str) -> tuple[Images, Labels]:
@@ -36,7 +37,7 @@ def _split(content: bytes, name: str) -> tuple[Images, Labels]:
         images, labels = values["X"], values["y"].reshape(-1)
         images = np.ascontiguousarray(images.transpose(3, 2, 0, 1))  # [32, 32, 3, N] -> [N, 3, 32, 32]
     except Exception as error:  # a file that is none makes the reader raise nearly anything
-        raise UsageError(f"svhn: {name}: not a MATLAB file of images X and labels y ({error})") from None
+        raise UsageError(f"svhn: {name}: not a MATLAB file of images X and labels y ({one_line(str(error))})") from None
     if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32) or labels.shape != images.shape[:1]:
         raise UsageError(f"svhn: {name}: {images.dtype} images {images.shape} and {labels.shape} labels do not fit")
     return images, (labels % 10).astype(np.int64)  # the digit 0 has the label 10
@@ -51,4 +52,5 @@ SVHN = FileSet(
     ),
     assemble=assemble,
     folders=("svhn", "SVHN"),
+    most_bytes=256 << 20,
 )
