@@ -39,6 +39,7 @@ class Mirrors:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    hung_up: threading.Event = field(default_factory=threading.Event)
 
     def url(self, behaviour: Behaviour) -> str:
         path = f"/{len(self.behaviours)}/file.bin"
@@ -201,6 +202,81 @@ def test_a_slow_mirror_is_left_for_the_next(mirrors: Mirrors, tmp_path: Path, sl
     assert path.read_bytes() == CONTENT
     assert time.monotonic() - began < 8
     assert [path for path, _ in mirrors.requests] == ["/0/file.bin", "/1/file.bin"]
+
+
+def for_ever(mirrors: Mirrors, handler: Any, line: bytes) -> None:
+    """Send that line again and again until the client hangs up, which `hung_up` then says."""
+    try:
+        while not mirrors.over.is_set():
+            handler.wfile.write(line)
+            time.sleep(0.005)
+    except OSError:
+        mirrors.hung_up.set()
+
+
+def endless_trailers(mirrors: Mirrors, handler: Any) -> None:
+    head(handler, 200, Transfer_Encoding="chunked")
+    handler.wfile.write(f"{len(CONTENT):x}\r\n".encode() + CONTENT + b"\r\n0\r\n")
+    for_ever(mirrors, handler, b"X-Trailer: x\r\n")
+
+
+def endless_size_of_a_chunk(mirrors: Mirrors, handler: Any) -> None:
+    head(handler, 200, Transfer_Encoding="chunked")
+    for_ever(mirrors, handler, b"0")
+
+
+def endless_continue(mirrors: Mirrors, handler: Any) -> None:
+    for_ever(mirrors, handler, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def endless_header(mirrors: Mirrors, handler: Any) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    for_ever(mirrors, handler, b"x")
+
+
+def endless_error(mirrors: Mirrors, handler: Any) -> None:
+    head(handler, 404)
+    for_ever(mirrors, handler, bytes(1000))
+
+
+@pytest.mark.parametrize(
+    "behave", [endless_trailers, endless_size_of_a_chunk, endless_continue, endless_header, endless_error]
+)
+def test_what_never_ends_is_given_up_and_nobody_reads_on(mirrors: Mirrors, tmp_path: Path, behave: Any) -> None:
+    with pytest.raises(DownloadFailed) as caught:
+        fetch(remote(mirrors.url(lambda handler: behave(mirrors, handler))), tmp_path, limits=HASTY)
+    assert mirrors.hung_up.wait(20)  # the server can send no more: the connection is closed, whoever was reading
+    assert "\n" not in caught.value.failures[0][1]
+
+
+def test_the_body_of_a_redirect_is_not_read(mirrors: Mirrors, tmp_path: Path) -> None:
+    target = mirrors.url(good)
+
+    def endless_redirect(handler: Any) -> None:
+        head(handler, 302, Location=target)
+        for_ever(mirrors, handler, bytes(100_000))
+
+    assert fetch(remote(mirrors.url(endless_redirect)), tmp_path, limits=HASTY).read_bytes() == CONTENT
+    assert mirrors.hung_up.wait(20)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 404 \x1b]0;gone\x07\x1b[31m\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://h/\x1b[2J\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \x1b[2J\r\n\r\n",
+        b"\x1b[2J\r\n\r\n",
+        b"HTTP/1.1 404 " + b"x" * 60_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_the_words_of_a_server_reach_the_terminal_harmless_and_short(
+    mirrors: Mirrors, tmp_path: Path, said: bytes
+) -> None:
+    with pytest.raises(DownloadFailed) as caught:
+        fetch(remote(mirrors.url(lambda handler: handler.wfile.write(said))), tmp_path, limits=PATIENT)
+    reason = caught.value.failures[0][1]
+    assert reason.isprintable() and len(reason) <= 300
 
 
 def test_a_crawl_says_its_rate(mirrors: Mirrors, tmp_path: Path) -> None:

@@ -6,26 +6,31 @@ time write the part, so its name can be fixed and whatever a killed process, or 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from threading import Event, Lock, Thread
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from resnet_bench.errors import Failure
+from resnet_bench.text import one_line
 
 CHUNK = 1 << 18  # bytes
+MOST_REASON = 300  # characters
 
 Progress = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
@@ -75,7 +80,7 @@ class _Trouble(Exception):
     """This attempt failed; `again` says whether the same mirror deserves another."""
 
     def __init__(self, reason: str, *, again: bool = False) -> None:
-        super().__init__(" ".join(reason.split()))
+        super().__init__(one_line(" ".join(reason.split()))[:MOST_REASON])  # it may be the server's words
         self.again = again
 
 
@@ -165,14 +170,18 @@ class _Download:
 
     def transfer(self, url: str) -> None:
         """Append to the part, or start it anew where the server does not resume, until the body ends."""
-        response, start = _request(url, _size(self.part), self.limits)
+        with closing(_Line()) as line:
+            self.receive(line, url)
+
+    def receive(self, line: _Line, url: str) -> None:
+        response, start = _request(url, _size(self.part), self.limits, line)
         size, whole = start, self.remote.size
         with response:
             announced = response.headers.get("Content-Length")
             if announced not in (None, str(whole - start)):
                 raise _Trouble(f"announces {announced} bytes where {whole - start} are expected")
             with self.part.open("ab" if start else "wb") as file:
-                for chunk in _chunks(response, self.limits):
+                for chunk in _chunks(response, self.limits, line):
                     file.write(chunk)
                     size += len(chunk)
                     if self.progress:
@@ -186,15 +195,15 @@ class _Download:
             raise _Trouble(f"broke off after {size} of {whole} bytes", again=size > start)
 
 
-def _request(url: str, start: int, limits: Limits) -> tuple[Any, int]:
+def _request(url: str, start: int, limits: Limits, line: _Line) -> tuple[Any, int]:
     """The open response and the offset in the file at which its body begins: `start`, or 0 if it cannot resume."""
     headers = {"User-Agent": "resnet-bench"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        response = _open(urllib.request.Request(url, headers=headers), limits)
+        response = _open(urllib.request.Request(url, headers=headers), limits, line)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            return _request(url, 0, limits)
+            return _request(url, 0, limits, line)
         raise _Trouble(str(error)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _Trouble(str(error) or type(error).__name__) from error
@@ -205,18 +214,63 @@ def _request(url: str, start: int, limits: Limits) -> tuple[Any, int]:
     response.close()
     if not start:
         raise _Trouble("sends a part of the file where the whole was asked for")
-    return _request(url, 0, limits)
+    return _request(url, 0, limits, line)
 
 
-def _open(request: urllib.request.Request, limits: Limits) -> Any:
+class _Line:
+    """The connections of one request. `close` ends, from any thread, every wait on them, now and later."""
+
+    def __init__(self) -> None:
+        self._lock, self._held, self.closed = Lock(), list[socket.socket](), False
+
+    def hold(self, connected: socket.socket) -> None:
+        """Have this connection ended by `close`: by a duplicate, as TLS and urllib take the socket itself away."""
+        with self._lock:
+            self._held.append(connected.dup())
+        if self.closed:
+            self.close()
+
+    def close(self) -> None:
+        """End them all; nobody reads on, whoever waits gets the end of the stream or an OSError."""
+        with self._lock:
+            self.closed = True
+            held, self._held = self._held, []
+        for connection in held:
+            with contextlib.suppress(OSError), connection:
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _opener(limits: Limits, line: _Line) -> urllib.request.OpenerDirector:
+    """urllib's, whose connections are held by the line, from before a TLS handshake on."""
+
+    class Held(http.client.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            line.hold(self.sock)
+
+    class HeldTLS(http.client.HTTPSConnection, Held):  # whose connect first calls that of Held
+        pass
+
+    class HTTP(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Held, req)
+
+    class HTTPS(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(HeldTLS, req)
+
+    return urllib.request.build_opener(HTTP, HTTPS, _Redirects(limits.max_redirects))
+
+
+def _open(request: urllib.request.Request, limits: Limits, line: _Line) -> Any:
     """urlopen with a bound on the whole of it.
 
     A socket's timeout bounds each step only, and name lookup, several addresses, TLS, redirects and a header that
-    trickles are many steps. So they happen in a thread that can be abandoned.
+    trickles are many steps. So they happen in a thread; when it is given up its connections are ended, and so is it.
     """
     if request.type not in ("http", "https"):
         raise ValueError(f"only http and https are fetched, not {request.type}")
-    opener = urllib.request.build_opener(_Redirects(limits.max_redirects))
+    opener = _opener(limits, line)
     answer: Future[Any] = Future()
 
     def work() -> None:
@@ -229,41 +283,83 @@ def _open(request: urllib.request.Request, limits: Limits) -> Any:
     try:
         return answer.result(timeout=limits.answer_s)
     except TimeoutError:
-        answer.add_done_callback(lambda late: late.exception() or late.result().close())
         waited = limits.timeout_s if answer.done() else limits.answer_s  # the socket's patience or ours
+        line.close()
+        answer.add_done_callback(lambda late: late.exception() or late.result().close())
         raise TimeoutError(f"no answer within {waited:g} s") from None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, never to an unencrypted address from an encrypted one."""
+    """Follows a few redirects, never to an unencrypted address from an encrypted one, and reads none of their bodies."""
 
     def __init__(self, most: int) -> None:
         vars(self).update(max_redirections=most, max_repeats=most)
 
     def redirect_request(self, req: urllib.request.Request, *args: Any) -> urllib.request.Request | None:
         body, code, _, headers, url = args
+        if body is not None:
+            body.close()  # which may have no end; what urllib then reads of it is nothing
         scheme = urlsplit(url).scheme
         if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
             raise urllib.error.HTTPError(req.full_url, code, f"refused to be redirected to {url}", headers, body)
         return super().redirect_request(req, *args)
 
 
-def _chunks(response: Any, limits: Limits) -> Iterator[bytes]:
+def _chunks(response: Any, limits: Limits, line: _Line) -> Iterator[bytes]:
     """The body as it arrives, until its end or until the connection breaks; no stall, no crawl."""
     began, received = time.monotonic(), 0
-    while True:
+    with _Watchdog(line, limits.timeout_s) as watchdog:
+        while True:
+            try:
+                with watchdog.waiting():
+                    chunk = response.read1(CHUNK)
+            except TimeoutError:
+                raise _Trouble(f"no byte for {limits.timeout_s:g} s") from None
+            except (OSError, http.client.HTTPException, ValueError):
+                chunk = b""  # broken off: the caller sees that bytes are missing
+            if line.closed:
+                raise _Trouble(f"no byte of the file for {limits.timeout_s:g} s")
+            if not chunk:
+                return
+            yield chunk
+            received += len(chunk)
+            elapsed = time.monotonic() - began
+            if elapsed >= limits.window_s:
+                if received < limits.min_rate * elapsed:
+                    raise _Trouble(f"only {received / elapsed / 1000:.1f} kB/s over {elapsed:.0f} s")
+                began, received = time.monotonic(), 0
+
+
+class _Watchdog:
+    """Closes the line when one wait takes too long.
+
+    A socket's timeout begins anew with every byte, and bytes that are not the file's (sizes of chunks, trailers) can come
+    for ever within a single read.
+    """
+
+    def __init__(self, line: _Line, patience_s: float) -> None:
+        self.line, self.patience_s = line, patience_s
+        self._since: float | None = None
+        self._over = Event()
+
+    def __enter__(self) -> Self:
+        Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within, the line is waited for."""
+        self._since = time.monotonic()
         try:
-            chunk = response.read1(CHUNK)
-        except TimeoutError:
-            raise _Trouble(f"no byte for {limits.timeout_s:g} s") from None
-        except (OSError, http.client.HTTPException):
-            return  # broken off: the caller sees that bytes are missing
-        if not chunk:
-            return
-        yield chunk
-        received += len(chunk)
-        elapsed = time.monotonic() - began
-        if elapsed >= limits.window_s:
-            if received < limits.min_rate * elapsed:
-                raise _Trouble(f"only {received / elapsed / 1000:.1f} kB/s over {elapsed:.0f} s")
-            began, received = time.monotonic(), 0
+            yield
+        finally:
+            self._since = None
+
+    def _watch(self) -> None:
+        while not self._over.wait(self.patience_s / 4):
+            since = self._since
+            if since is not None and time.monotonic() - since > self.patience_s:
+                self.line.close()
