@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them for Python: an archive of pickles.
+"""CIFAR-10 and CIFAR-100 as their authors publish them for Python: an archive of pickles; or as Parquet files.
 
 They are unpickled only after their checksum was found right, and then by an unpickler that can build NumPy arrays and
 nothing else.
@@ -19,7 +19,47 @@ import numpy as np
 from resnet_bench.data.archive import ArchiveFiles
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.download import RemoteFile
+from resnet_bench.data.parquet import ParquetFiles
 from resnet_bench.errors import UsageError
+from resnet_bench.text import one_line
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASSES100 = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+    shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+    telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()  # noqa: SIM905
+)
+
+# SHA-1 of the batches of the binary version, which has the same images in the same order: MXNet's gluon.data.vision
+# checks them (its CIFAR10 and CIFAR100).
+PARQUET10 = ParquetFiles(
+    title="CIFAR-10",
+    folder="plain_text",
+    labels=("label",),
+    train=(
+        "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
+        "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
+        "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
+        "aab85764eb3584312d3c7f65fd2fd016e36a258e",
+        "26e2849e66a845b7f1e4614ae70f4889ae604628",
+    ),
+    test="67eb016db431130d61cd03c7ad570b013799c88c",
+    batch=10_000,
+)
+PARQUET100 = ParquetFiles(
+    title="CIFAR-100",
+    folder="cifar100",
+    labels=("coarse_label", "fine_label"),
+    train=("e207cd2e05b73b1393c74c7f5e7bea451d63e08e",),
+    test="8fb6623e830365ff53cf14adec797474f5478006",
+    batch=50_000,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +73,8 @@ class CifarFiles(ArchiveFiles):
         meta: that with the names of the classes.
         labels: key of the labels in a batch.
         names: key of the class names in `meta`.
+        classes: their names, for files that do not hold them.
+        parquet: the other form in which it is read.
     """
 
     name: str = "cifar10"
@@ -41,18 +83,49 @@ class CifarFiles(ArchiveFiles):
     meta: str = "batches.meta"
     labels: bytes = b"labels"
     names: bytes = b"label_names"
+    classes: tuple[str, ...] = CLASSES
+    parquet: ParquetFiles = PARQUET10
 
-    def read(self, path: Path) -> Dataset:
-        """From the archive or from the extracted folder: images [N, 3, 32, 32], in order of batches.
+    def find(self, places: Sequence[tuple[str, Path]]) -> Path | None:
+        """The archive, the folder of its members or that of Parquet files, at the first of the places that has one."""
+        for place in places:
+            if found := super().find([place]) or self.parquet.find(place[1]):
+                return found
+        return None
+
+    def recognises(self, path: Path) -> bool:
+        """Its names are its own, and Parquet files are known by their columns.
 
         Raises:
-            UsageError: a file is missing, truncated or altered. It is kept aside at `<path>.rejected`.
+            UsageError: Parquet files that cannot be read here.
         """
+        if self._is_parquet(path):
+            self.parquet.check(path)
+        return True
+
+    def note(self, path: Path) -> str:
+        """How Parquet files are checked."""
+        return "Parquet, checked by the binary version's SHA-1" if self._is_parquet(path) else ""
+
+    def _is_parquet(self, path: Path) -> bool:
+        return path.is_dir() and super().find([("", path)]) is None
+
+    def read(self, path: Path) -> Dataset:
+        """From the archive, the extracted folder or Parquet files: images [N, 3, 32, 32], in order of batches.
+
+        Raises:
+            UsageError: a file is missing, truncated or altered. It is kept aside at `<path>.rejected`, if it is not
+                a Parquet file.
+        """
+        if self._is_parquet(path) and self.parquet.find(path):
+            return Dataset(self.name, self.classes, *self.parquet.read(path)).checked(str(path))
         entries = {n: _unpickle(content, f"{path}: {n}") for n, content in self.read_members(path).items()}
         try:
-            return self._assemble(entries)
+            return self._assemble(entries).checked(str(path))
         except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{path}: does not hold batches in the format of {self.title} ({error!r})") from error
+            raise UsageError(
+                f"{path}: does not hold batches in the format of {self.title} ({one_line(repr(error))[:200]})"
+            ) from error
 
     def _assemble(self, entries: Mapping[str, Any]) -> Dataset:
         train, test = [entries[name] for name in self.train], entries[self.test]
@@ -123,6 +196,8 @@ CIFAR100 = CifarFiles(
     meta="meta",
     labels=b"fine_labels",
     names=b"fine_label_names",
+    classes=CLASSES100,
+    parquet=PARQUET100,
 )
 
 
@@ -149,4 +224,4 @@ def _unpickle(content: bytes, where: str) -> Any:
     try:
         return _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a pickle that is not one can raise nearly anything
-        raise UsageError(f"{where}: refused to unpickle: {error}") from error
+        raise UsageError(f"{where}: refused to unpickle: {one_line(str(error))[:200]}") from error

@@ -290,7 +290,7 @@ def _open(request: urllib.request.Request, limits: Limits, line: _Line) -> Any:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, never to an unencrypted address from an encrypted one, and reads none of their bodies."""
+    """Follows a few redirects, never from an encrypted address to another kind, and reads none of their bodies."""
 
     def __init__(self, most: int) -> None:
         vars(self).update(max_redirections=most, max_repeats=most)
@@ -333,8 +333,8 @@ def _chunks(response: Any, limits: Limits, line: _Line) -> Iterator[bytes]:
 class _Watchdog:
     """Closes the line when one wait takes too long.
 
-    A socket's timeout begins anew with every byte, and bytes that are not the file's (sizes of chunks, trailers) can come
-    for ever within a single read.
+    A socket's timeout begins anew with every byte, and bytes that are not the file's (sizes of chunks, trailers) can
+    come for ever within a single read.
     """
 
     def __init__(self, line: _Line, patience_s: float) -> None:

@@ -77,8 +77,8 @@ class FileSet:
 
     @property
     def origin(self) -> str:
-        """Where it is fetched from."""
-        return self._wanted(Path()).hosts
+        """Where it would come from."""
+        return f"will be fetched from {self._wanted(Path()).hosts}"
 
     def _wanted(self, home: Path) -> Wanted:
         return Wanted(self.title, self.files, home)

@@ -11,6 +11,7 @@ from resnet_bench.data.cifar import CIFAR10, CIFAR100
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.download import DEFAULT_LIMITS, Limits, Progress
 from resnet_bench.data.idx import FASHION_MNIST, KMNIST, MNIST
+from resnet_bench.data.kaggle import CIFAR10_KAGGLE
 from resnet_bench.data.stl10 import STL10
 from resnet_bench.data.svhn import SVHN
 
@@ -28,7 +29,7 @@ class Files(Protocol):
 
     @property
     def origin(self) -> str:
-        """Where it is to be had, if it is not here."""
+        """Where it would come from, if it is not here: "will be fetched from HOST", say."""
 
     def note(self, path: Path) -> str:
         """What the user has to know of how it lies there; "" if nothing."""
@@ -64,6 +65,7 @@ class Known:
 
 KNOWN = {
     "cifar10": Known(CIFAR10, (3, 32, 32), 10),
+    "cifar10-kaggle": Known(CIFAR10_KAGGLE, (3, 32, 32), 10),
     "cifar100": Known(CIFAR100, (3, 32, 32), 100),
     "mnist": Known(MNIST, (1, 28, 28), 10),
     "fashion-mnist": Known(FASHION_MNIST, (1, 28, 28), 10),

@@ -147,7 +147,7 @@ def _known(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
     def load(progress: Progress | None) -> Dataset:
         return known.files.read(known.files.obtain(everywhere, target, progress=progress))
 
-    where = str(path) if path else f"not found yet; will be fetched from {known.files.origin} into {target}"
+    where = str(path) if path else f"not found yet; {known.files.origin} into {target}"
     return Source(name, where, why, known.image_shape, path is not None, load)
 
 
