@@ -116,7 +116,7 @@ def _sums(study: Snapshot) -> Iterator[str]:
                 yield f"{study.path / name}: missing, but {SUMS} names it"
         elif name not in listed:
             if not study.is_late(name):
-                yield f"{study.path / name}: not in {SUMS}; the sweep or a report adds what was finished since"
+                yield f"{study.path / name}: not in {SUMS}; remove it if it is not the study's, else a report adds it"
         elif listed[name] != found[name] and differs_in_line_ends(study.path / name, listed[name]):
             converted += 1
         elif listed[name] != found[name]:
