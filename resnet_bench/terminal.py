@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 2.0  # on a terminal, before what takes long is shown
 LOG_SECONDS = 5.0  # the same in a log
+COUNT_SECONDS = 0.5  # between two counts on a terminal
 
 
 class _Screen:
@@ -91,22 +92,27 @@ def sayer(quiet: bool) -> Callable[[str], None]:
 
 
 def progress_line(what: str, quiet: bool) -> Callable[[int, int], None] | None:
-    """A line that counts on a terminal, a line per quarter elsewhere."""
+    """For what takes longer than a moment: a line that counts on a terminal, a line per quarter elsewhere.
+
+    What it returns takes how much is done, and of how much; 0 while that is not known.
+    """
     if quiet:
         return None
-    shown = 0
+    quarter, last, begun = 0, time.monotonic(), False
 
     def show(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // total
-        step = percent if _is_terminal(sys.stdout) else percent // 25
-        if step != shown:
-            shown = step
-            line = one_line(f"{what} {percent} % of {total:,}")
-            if done < total and _is_terminal(sys.stdout):
+        nonlocal quarter, last, begun
+        on_terminal = is_terminal(sys.stdout)
+        before, quarter = quarter, 4 * done // total if total else 0
+        finished = begun and 0 < total <= done
+        if finished or (time.monotonic() - last >= COUNT_SECONDS and (on_terminal or quarter > before)):
+            share = f" of {total:,} ({100 * done // total} %)" if total else ""
+            line = one_line(f"{what} {done:,}{share}")
+            if on_terminal and not finished:
                 _screen.show(line, sys.stdout)
             else:
                 say(line)
+            last, begun = time.monotonic(), not finished
 
     return show
 
@@ -120,7 +126,7 @@ class LifeLine:
     def __call__(self, what: str, seconds: float) -> None:
         """`what` has been going on for so long; "" is work that has no name, which a log has no use for."""
         silent = min(seconds, time.monotonic() - _screen.spoke)
-        terminal = next((stream for stream in (sys.stderr, sys.stdout) if _is_terminal(stream)), None)
+        terminal = next((stream for stream in (sys.stderr, sys.stdout) if is_terminal(stream)), None)
         with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
             if terminal is not None:
                 if silent >= SILENT_SECONDS:
@@ -130,7 +136,8 @@ class LifeLine:
                 complain(one_line(f"{what} ..."))
 
 
-def _is_terminal(stream: IO[str] | None) -> bool:
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Does a person see at once what is written to it."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # closed

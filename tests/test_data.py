@@ -12,6 +12,7 @@ from PIL import Image
 from resnet_bench.data import builtin, folder
 from resnet_bench.data.show import COLUMNS, EPOCHS, augmented_views, write_grid
 from resnet_bench.data.sources import find_source
+from resnet_bench.data.tree import list_images
 from resnet_bench.errors import UsageError
 from tests.conftest import Cli
 
@@ -55,7 +56,7 @@ def test_digest_follows_pixels_and_labels_not_the_name() -> None:
 
 
 def test_folder_is_decoded_in_order_of_class_and_name(image_folder: Path, tmp_path: Path) -> None:
-    data = folder.read(image_folder, "pets", tmp_path / "cache")
+    data = folder.read(list_images(image_folder), "pets", tmp_path / "cache")
     assert data.classes == ("cat", "dog")
     assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.test_labels.tolist() == [0, 0, 1, 1]
     with Image.open(image_folder / "train" / "dog" / "1.png") as picture:
@@ -65,29 +66,29 @@ def test_folder_is_decoded_in_order_of_class_and_name(image_folder: Path, tmp_pa
 def test_folder_is_cached_and_the_cache_is_checked(
     image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = folder.read(image_folder, "pets", tmp_path / "cache")
+    first = folder.read(list_images(image_folder), "pets", tmp_path / "cache")
     decoded = []
     real = folder.read_picture
     monkeypatch.setattr(folder, "read_picture", lambda path: decoded.append(path) or real(path))
-    assert folder.read(image_folder, "pets", tmp_path / "cache").digest == first.digest
+    assert folder.read(list_images(image_folder), "pets", tmp_path / "cache").digest == first.digest
     assert decoded == []
     cached = next((tmp_path / "cache" / "decoded").iterdir())
     content = bytearray(cached.read_bytes())
     content[content.find(first.train_images.tobytes()) + 7] ^= 1
     cached.write_bytes(content)
-    assert folder.read(image_folder, "pets", tmp_path / "cache").digest == first.digest
+    assert folder.read(list_images(image_folder), "pets", tmp_path / "cache").digest == first.digest
     assert decoded  # the damaged cache was not believed
 
 
 def test_a_changed_image_changes_the_digest(image_folder: Path, tmp_path: Path) -> None:
-    before = folder.read(image_folder, "pets", tmp_path / "cache").digest
+    before = folder.read(list_images(image_folder), "pets", tmp_path / "cache").digest
     Image.new("RGB", (8, 8), "red").save(image_folder / "train" / "cat" / "0.png")
-    assert folder.read(image_folder, "pets", tmp_path / "cache").digest != before
+    assert folder.read(list_images(image_folder), "pets", tmp_path / "cache").digest != before
 
 
 def test_an_unwritable_cache_is_no_obstacle(image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
-    assert len(folder.read(image_folder, "pets", tmp_path / "cache").train_labels) == 6
+    assert len(folder.read(list_images(image_folder), "pets", tmp_path / "cache").train_labels) == 6
 
 
 def spoil(case: str, place: Path) -> None:
@@ -121,7 +122,7 @@ BAD_FOLDERS = {
     "unreadable": "1.png: not a readable image",
     "truncated": "1.png: not a readable image",
     "no image": "no image in train/<class>/ and test/<class>/",
-    "no train": "no folder train/ beside test/",
+    "no train": "no folder train/ with class folders beside test/",
     "one class": "one class only, 'cat'",
     "one image to split": "dog: one image; a class that is split needs two",
 }

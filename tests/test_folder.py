@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +17,15 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from resnet_bench.cli import main
+from resnet_bench.cli import main, make_parser
+from resnet_bench.cli.shared import progress_line
 from resnet_bench.data import folder
 from resnet_bench.data.batches import AREA, MIRRORED, RATIO, TOP, UNIT, BatchStream, random_boxes, resized_crops
+from resnet_bench.data.picture import read_picture
+from resnet_bench.data.select import only_classes, part_name
 from resnet_bench.data.sources import find_source
 from resnet_bench.data.statistics import channel_statistics
+from resnet_bench.data.tree import list_images
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.results import RUNS, SPLIT, read_csv
 from resnet_bench.training.engine import DeviceData
@@ -53,11 +59,11 @@ def cache(tmp_path: Path) -> dict[str, str]:
 
 
 def test_test_images_are_resized_exactly_as_torchvision_does(photos: Path, tmp_path: Path) -> None:
-    data = folder.read(photos, "photos", tmp_path / "cache", side=64)
+    data = folder.read(list_images(photos), "photos", tmp_path / "cache", side=64)
     recipe = torchvision.transforms.Compose(
         [torchvision.transforms.Resize(73), torchvision.transforms.CenterCrop(64), torchvision.transforms.PILToTensor()]
     )
-    tree = folder.list_images(photos)
+    tree = list_images(photos)
     stored = [*data.train_images, *data.test_images]
     for path, image in zip(tree.files(), stored, strict=True):
         with Image.open(path) as opened:
@@ -65,13 +71,13 @@ def test_test_images_are_resized_exactly_as_torchvision_does(photos: Path, tmp_p
 
 
 def test_a_tree_is_split_by_class_and_name_alone(photos: Path, tmp_path: Path) -> None:
-    tree = folder.list_images(photos)
+    tree = list_images(photos)
     assert {name: len(files) for name, files in tree.test.items()} == {"cat": 2, "dog": 2}
     assert {name: len(files) for name, files in tree.train.items()} == {"cat": 8, "dog": 8}
     assert set(tree.files()) == set(photos.rglob("*.*"))
     (tmp_path / "moved").mkdir()
     photos.rename(tmp_path / "moved" / "train")
-    moved = folder.list_images(tmp_path / "moved")
+    moved = list_images(tmp_path / "moved")
     assert [p.name for p in moved.files()] == [p.name for p in tree.files()]
     assert {split for _, _, split in moved.split()} == {"train", "test"} and len(moved.split()) == 20
 
@@ -79,7 +85,7 @@ def test_a_tree_is_split_by_class_and_name_alone(photos: Path, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_validation_images_are_the_test_where_there_is_none(image_folder: Path, name: str) -> None:
     (image_folder / "test").rename(image_folder / name)
-    tree = folder.list_images(image_folder)
+    tree = list_images(image_folder)
     assert len(tree.files()) == 10 and tree.split() == ()
     assert all(path.parts[-3] == name for files in tree.test.values() for path in files)
 
@@ -87,10 +93,10 @@ def test_validation_images_are_the_test_where_there_is_none(image_folder: Path, 
 def test_formats_of_sixteen_bits_keep_their_upper_half_and_others_are_refused(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert np.array_equal(np.asarray(folder.read_picture(tmp_path / "deep.png"))[..., 0], ramp >> 8)
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "deep.png"))[..., 0], ramp >> 8)
     Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tiff")
     with pytest.raises(UsageError, match=r"float.tiff: not a readable image \(mode F: values without a known range"):
-        folder.read_picture(tmp_path / "float.tiff")
+        read_picture(tmp_path / "float.tiff")
 
 
 def test_sizes_that_differ_are_resized_however_small(image_folder: Path, tmp_path: Path) -> None:
@@ -103,44 +109,44 @@ def test_an_unlabelled_test_folder_is_passed_over(image_folder: Path) -> None:
     (image_folder / "test").rename(image_folder / "val")
     (image_folder / "test").mkdir()
     Image.new("RGB", (8, 8)).save(image_folder / "test" / "1.png")
-    assert len(folder.list_images(image_folder).files()) == 10
+    assert len(list_images(image_folder).files()) == 10
 
 
 def test_a_class_may_be_called_train(photos: Path) -> None:
     (photos / "dog").rename(photos / "train")
-    assert list(folder.list_images(photos).train) == ["cat", "train"]
+    assert list(list_images(photos).train) == ["cat", "train"]
 
 
 def test_a_name_that_is_not_utf8_is_said(photos: Path) -> None:
     (photos / "cat" / "0.jpg").rename(os.fsdecode(os.fsencode(photos / "cat") + b"/caf\xe9.jpg"))
     with pytest.raises(UsageError, match=r"the name b'caf.xe9.jpg' is not UTF-8; rename it"):
-        folder.list_images(photos)
+        list_images(photos)
 
 
 def test_a_folder_that_cannot_be_read_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.iterdir
+    real = os.scandir
 
-    def iterdir(path: Path) -> Iterator[Path]:
+    def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
         if path.name == "dog":
             raise PermissionError(13, "Permission denied")
         return real(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match=r"dog: cannot be read .Permission denied."):
-        folder.list_images(photos)
+        list_images(photos)
 
 
 def test_a_folder_without_images_beside_classes_is_said(photos: Path) -> None:
     (photos / "notes").mkdir()
     with pytest.raises(UsageError, match="notes: no image; a class that is split needs two"):
-        folder.list_images(photos)
+        list_images(photos)
 
 
 def test_exif_says_what_is_up(photos: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     picture(120, 90, 1).save(photos / "cat" / "0.jpg", exif=exif)
-    assert folder.read_picture(photos / "cat" / "0.jpg").size == (90, 120)
+    assert read_picture(photos / "cat" / "0.jpg").size == (90, 120)
 
 
 def test_large_images_are_resized_small_ones_kept(photos: Path, image_folder: Path, tmp_path: Path) -> None:
@@ -173,9 +179,104 @@ def test_what_does_not_fit_into_memory_is_said_before_it_is_read(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 200}[name])
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(folder, "file_digest", lambda path: pytest.fail(f"{path} was read"))
     with pytest.raises(Failure, match=r"at 224 pixels a side these images need 0.0 GB .* a smaller size, as in .*@112"):
-        folder.read(photos, "photos", tmp_path / "cache", side=224)
+        folder.read(list_images(photos), "photos", tmp_path / "cache", side=224)
+    monkeypatch.setattr(folder, "MOST_MEMORY", 1e-6)
+    with pytest.raises(Failure, match="at 90 pixels a side these images need"):
+        folder.read(list_images(photos), "photos", tmp_path / "cache")
+
+
+def test_pixels_in_the_cache_are_of_these_files_in_these_roles_at_this_size(tmp_path: Path) -> None:
+    picture(16, 16, 1).save(tmp_path / "one.png")
+    picture(16, 16, 2).save(tmp_path / "two.png")
+    digests = set()
+    for held_out, flipped, side in (("test", 0, None), ("test", 1, None), ("test", 0, 16), ("val", 0, None)):
+        shutil.rmtree(tmp_path / "pets", ignore_errors=True)
+        for split in ("train", held_out):
+            for name, source in zip(("cat", "dog"), ("one", "two")[:: -1 if flipped else 1], strict=True):
+                (tmp_path / "pets" / split / name).mkdir(parents=True)
+                shutil.copy(tmp_path / f"{source}.png", tmp_path / "pets" / split / name / "1.png")
+        tree = list_images(tmp_path / "pets")
+        data = folder.read(tree, "pets", tmp_path / "cache", side=side)
+        assert (data.resized is not None) == (side is not None)
+        cached = {path.name for path in (tmp_path / "cache" / "decoded").iterdir()}
+        assert len(cached) == len(digests) + 1
+        digests |= cached
+        assert folder.read(tree, "pets", tmp_path / "cache", side=side).digest == data.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Photos", "photos"), ("my_photos (2)", "my_photos-2"), ("---", "images"), ("caf\u00e9", "caf"),
+        ("cafe\u0301", "cafe"), ("\u041a\u043e\u0448\u043a\u0438", "images-8e8a6b"),
+        ("\u043a\u043e\u0448\u043a\u0438", "images-8e8a6b"), ("\u732b", "images-a810bf"), ("\u72ac", "images-1e82f9"),
+        ("photos \u732b", "photos-19e0a7"),
+    ],
+)  # fmt: skip
+def test_a_folder_of_any_script_has_a_name_of_its_own(tmp_path: Path, name: str, expected: str) -> None:
+    assert folder.dataset_name(tmp_path / name, frozenset()) == expected
+
+
+def test_decoding_stops_at_the_first_error_and_tells_of_each_image(photos: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    folder.read(list_images(photos), "photos", tmp_path / "cache", lambda *done: told.append(done), side=32)
+    assert told == [(number // 2, 20) for number in range(1, 41)]
+    told.clear()
+    folder.read(list_images(photos), "photos", tmp_path / "cache", lambda *done: told.append(done), side=32)
+    assert told[-1] == (20, 20) and len(told) == 21  # the pixels come from the cache
+    looked = []
+
+    def work(number: int) -> int:
+        looked.append(number)
+        if number == 3:
+            raise UsageError("broken")
+        return number
+
+    with pytest.raises(UsageError, match="broken"):
+        list(folder._each(range(1_000_000), work, None))
+    assert len(looked) <= folder.AT_ONCE
+
+
+def test_any_class_can_be_named_on_the_command_line(tmp_path: Path) -> None:
+    names = make_parser().parse_args(["finetune", "--classes", 'cat, "dog, small" ,"a ""b""", " x",'], None).classes
+    assert names == ["cat", "dog, small", 'a "b"', " x"]
+    spelt = ["dog, small", "caf\u00e9", "cat"]
+    for name in ("cat", "cafe\u0301", "dog, small"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(2):
+            picture(8, 8, number).save(tmp_path / "pets" / name / f"{number}.png")
+    data = find_source("cifar10", str(tmp_path / "pets"), cache(tmp_path)).load(None)
+    assert only_classes(data, spelt).classes == ("dog, small", "cafe\u0301", "cat")
+    with pytest.raises(UsageError, match=r"no class 'd\\n'; it has cafe"):
+        only_classes(data, ["d\n", "cat"])
+    assert part_name("x", ["a+b", "c"], None) != part_name("x", ["a", "b+c"], None)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_long_work_is_counted_on_a_terminal_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    show = progress_line("listing", False)
+    assert show is not None
+    for second, done, total in ((0.1, 5, 0), (1.0, 1000, 0), (1.1, 1100, 0), (2.0, 3, 4), (2.1, 4, 4), (2.2, 4, 4)):
+        now[0] = second
+        show(done, total)
+    assert terminal.getvalue() == "listing 1,000\rlisting 3 of 4 (75 %)\rlisting 4 of 4 (100 %)\n"
+    monkeypatch.setattr("sys.stdout", file := io.StringIO())
+    show = progress_line("reading", False)
+    assert show is not None
+    for done in range(1, 101):
+        now[0] += 0.1
+        show(done, 100)
+    assert file.getvalue().count("\n") == 4 and file.getvalue().startswith("reading 25 of 100 (25 %)\n")
+    assert progress_line("reading", True) is None
 
 
 # ---------------------------------------------------------------------------------------------- boxes
@@ -232,7 +333,7 @@ def test_draws_of_boxes_are_a_function_of_seed_epoch_and_position() -> None:
 
 
 def test_resized_images_are_normalised_by_channel(photos: Path, tmp_path: Path) -> None:
-    data = folder.read(photos, "photos", tmp_path / "cache", side=32)
+    data = folder.read(list_images(photos), "photos", tmp_path / "cache", side=32)
     there = DeviceData.of(data, torch.device("cpu"))
     whole = there.normalise(there.train_images).double()
     assert whole.mean(dim=(0, 2, 3)).abs().max() < 1e-5 and (whole.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3

@@ -12,6 +12,7 @@ from resnet_bench.cli.arguments import (
     Parser,
     add_command,
 )
+from resnet_bench.cli.shared import find_data
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.terminal import columns, progress_line, say
 from resnet_bench.text import command, one_line
@@ -51,30 +52,31 @@ def add_commands(commands: Commands) -> None:
 def data_fetch(arguments: argparse.Namespace) -> int:
     """Get a dataset that is published as files."""
     from resnet_bench.data.known import KNOWN
-    from resnet_bench.data.sources import find_source
 
-    source = find_source("cifar10", arguments.data)
+    source = find_data("cifar10", arguments.data)
     if source.name not in KNOWN:
         raise UsageError(f"--data {arguments.data} is {source.name}; what is fetched is one of {', '.join(KNOWN)}")
     dataset = source.load(progress_line("fetching", arguments.quiet))
     if not arguments.quiet:
-        where = find_source("cifar10", arguments.data).where
+        where = find_data("cifar10", arguments.data).where
         say(one_line(f"{source.name} is at {where}, digest {dataset.digest}"))
     return 0
 
 
 def data_verify(arguments: argparse.Namespace) -> int:
     """Read a dataset and print what it is."""
-    from resnet_bench.data.sources import find_source
+    from resnet_bench.data.listing import few
 
-    source = find_source("cifar10", arguments.data)
+    source = find_data("cifar10", arguments.data)
     if not source.found:
         raise _not_here(source)
     dataset = source.load(progress_line("reading", False))
+    if source.left_out:
+        say(one_line(source.left_out))
     channels, height, width = dataset.image_shape
     lines = [
         f"{dataset.name}: {len(dataset.train_labels)} train and {len(dataset.test_labels)} test images, "
-        f"{height}x{width}x{channels}, {len(dataset.classes)} classes ({', '.join(dataset.classes[:10])})",
+        f"{height}x{width}x{channels}, {len(dataset.classes)} classes ({few(dataset.classes, 10)})",
         f"from {source.where} ({source.reason})",
         f"digest {dataset.digest}",
     ]
@@ -88,7 +90,7 @@ def data_list(arguments: argparse.Namespace) -> int:
 
     sources = [find_source(name) for name in BUILTIN]
     if arguments.data:
-        sources.append(find_source("cifar10", arguments.data))
+        sources.append(find_data("cifar10", arguments.data))
     rows = []
     for source in sources:
         size = "x".join(map(str, (*source.image_shape[1:], source.image_shape[0])))
@@ -101,14 +103,16 @@ def data_list(arguments: argparse.Namespace) -> int:
 
 def data_stats(arguments: argparse.Namespace) -> int:
     """Print how many images a dataset has of each class, and the mean and std of its training pixels by channel."""
-    from resnet_bench.data.sources import find_source
     from resnet_bench.data.statistics import channel_statistics, class_counts
 
-    source = find_source("cifar10", arguments.data)
+    source = find_data("cifar10", arguments.data)
     if not source.found:
         raise _not_here(source)
     dataset = source.load(progress_line("reading", False))
-    rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in class_counts(dataset)]
+    header = ["class", "train images", "test images"]
+    if dataset.validation_images is not None:
+        header.append("validation images")
+    rows = [(name, *(f"{count:,}" for count in counts)) for name, *counts in class_counts(dataset)]
     resized = dataset.resized
     mean, std = channel_statistics(dataset.train_images) if resized is None else resized.statistics
     how = "the mean of each pixel is subtracted" if resized is None else "this mean is subtracted, this std divided by"
@@ -116,8 +120,9 @@ def data_stats(arguments: argparse.Namespace) -> int:
         f"{dataset.name}, digest {dataset.digest}",
         f"training pixels scaled to 0..1, by channel: mean {_decimals(mean)}, std {_decimals(std)}",
         f"in training, {how}",
+        *(f"left out: {line}" for line in (source.account.lines() if source.account else [])),
     ]
-    say(columns(("class", "train images", "test images"), rows, texts=1) + "\n".join(map(one_line, lines)))
+    say(columns(header, rows, texts=1) + "\n".join(map(one_line, lines)))
     return 0
 
 
@@ -133,9 +138,8 @@ def _decimals(values: Iterable[float]) -> str:
 def data_show(arguments: argparse.Namespace) -> int:
     """Write a picture of raw and augmented images."""
     from resnet_bench.data.show import write_grid
-    from resnet_bench.data.sources import find_source
 
-    source = find_source("cifar10", arguments.data)
+    source = find_data("cifar10", arguments.data)
     write_grid(source.load(progress_line("reading", False)), arguments.seed, arguments.out)
     say(one_line(f"{arguments.out}: upper row as stored, below as the network sees it, from {source.name}"))
     return 0

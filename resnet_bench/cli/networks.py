@@ -21,7 +21,7 @@ from resnet_bench.cli.arguments import (
     learning_rate,
     whole_numbers,
 )
-from resnet_bench.cli.shared import family_of, render_transfer, train
+from resnet_bench.cli.shared import family_of, find_data, render_transfer, train
 from resnet_bench.config import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.terminal import complain, progress_line, say
@@ -58,7 +58,8 @@ def _add_finetune(commands: Commands) -> None:
     parser.add_argument("--mode", dest="modes", type=_modes, default=["fine-tune"], help=meaning)
     meaning = "with fine-tune: keep the layers up to this stage as they are; 0: the stem (all are trained)"
     parser.add_argument("--freeze-until", type=_stage, metavar="STAGE", help=meaning)
-    parser.add_argument("--classes", type=_names, help="only these classes of the data, comma between them (all)")
+    meaning = "only these classes of the data, comma between them; a name with a comma in double quotes (all)"
+    parser.add_argument("--classes", type=_names, help=meaning)
     parser.add_argument("--images-per-class", type=count, help="so many, validation included (all)")
     parser.add_argument("--epochs", type=count, default=30, help="(30)")
     parser.add_argument("--batch-size", type=count, default=32, help="images per step (32)")
@@ -87,7 +88,10 @@ def _stage(text: str) -> int:
 
 
 def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    """As in cat,"dog, small": a name in double quotes may hold anything, a double quote of its own twice."""
+    found = [match.groups() for match in re.finditer(r'\s*(?:"((?:[^"]|"")*)"\s*(?=,|$)|([^,]+))', text)]
+    names = [quoted.replace('""', '"') if plain is None else plain.strip() for quoted, plain in found]
+    names = [name for name in names if name]
     if not names:
         raise argparse.ArgumentTypeError(f"{text!r}: name two or more, comma between them")
     return names
@@ -157,7 +161,6 @@ def _weights(place: str, arguments: argparse.Namespace) -> Weights:
 def finetune(arguments: argparse.Namespace) -> int:
     """Train in each mode, and compare."""
     from resnet_bench.data.select import part_name
-    from resnet_bench.data.sources import find_source
     from resnet_bench.study.trained import find_weights
     from resnet_bench.study.transfer import Recipe, begin, folder_name
 
@@ -178,7 +181,7 @@ def finetune(arguments: argparse.Namespace) -> int:
     place = Path(arguments.data).expanduser()
     if place.is_dir() and not any(place.iterdir()):
         raise UsageError(f"{place}: an empty folder; expected train/<class>/* and test/<class>/*, or <class>/*")
-    source = find_source("cifar10", arguments.data)
+    source = find_data("cifar10", arguments.data, arguments.quiet)
     network = _network(arguments, source.image_shape)
     weights = find_weights(arguments.weights, network) if arguments.weights else None
     network = network or (weights.network if weights else None)
@@ -247,6 +250,8 @@ def export(arguments: argparse.Namespace) -> int:
     source = source_of(weights, arguments.data)
     out = arguments.out or Path(f"{name}.npz")
     dataset = source.load(progress_line("reading", False))
+    if source.left_out:
+        say(one_line(source.left_out))
     device = find_device(arguments.device)
     configure(device)
     images, features = write_features(model, weights.inputs, dataset, out, device)
@@ -256,13 +261,13 @@ def export(arguments: argparse.Namespace) -> int:
 
 def source_of(weights: Weights, data: str | None) -> Source:
     """The data that the user names, or those that the network was trained on, if they have a name."""
-    from resnet_bench.data.sources import BUILTIN, find_source
+    from resnet_bench.data.sources import BUILTIN
 
     trained_on = weights.provenance.get("dataset")
     if data is None and trained_on not in BUILTIN:
         told = f"the network was trained on {trained_on}" if trained_on else "the weights do not say of what images"
         raise UsageError(f"--features needs --data, which says where images lie or what they are called; {told}")
-    return find_source("cifar10", data or trained_on)
+    return find_data("cifar10", data or trained_on)
 
 
 def _check_picture(out: Path, read: list[Path]) -> None:
@@ -275,7 +280,6 @@ def _check_picture(out: Path, read: list[Path]) -> None:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print what pictures show; exit code 1 if one could not be read."""
-    from resnet_bench.data.sources import find_source
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study import predict as predicting
 
@@ -290,7 +294,7 @@ def predict(arguments: argparse.Namespace) -> int:
     assert weights.inputs is not None and weights.classes is not None
     problems: list[str] = []
     if arguments.dataset:
-        dataset = find_source("cifar10", arguments.dataset).load(progress_line("reading", True))
+        dataset = find_data("cifar10", arguments.dataset, quiet=True).load(progress_line("reading", True))
         examples = predicting.of_dataset(dataset, arguments.first or 16, weights.inputs, weights.classes)
     else:
         examples, problems = predicting.of_files(arguments.images, weights.inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from resnet_bench.config import (
 )
 from resnet_bench.errors import Failure, UsageError, is_out_of_memory
 from resnet_bench.execution import Execution, default_precision
-from resnet_bench.terminal import columns, progress_line, sayer
+from resnet_bench.terminal import columns, is_terminal, progress_line, sayer
 from resnet_bench.text import command, listing
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def train(
     check_writable(place)
     say = sayer(arguments.quiet)
     say(f"study {title}")
-    say(f"data {source.name}: {source.where} ({source.reason})")
+    say(str(source))
     dataset = source.load(progress_line("reading", arguments.quiet))
     try:
         session = Session.open(
@@ -131,7 +132,7 @@ def train_on_ray(
     execution = _execution(study, arguments, demand.device)
     check_writable(study)
     say(f"study {title}")
-    say(f"data {source.name}: {source.where} ({source.reason})")
+    say(str(source))
     dataset = source.load(progress_line("reading", arguments.quiet))
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, study.results(), shape)
@@ -198,6 +199,17 @@ def variation(arguments: argparse.Namespace) -> Variation:
 def family_of(stem: str, image_shape: tuple[int, int, int]) -> str:
     """The family of ImageNet-style networks with that stem, or with the one that fits the images."""
     return STEMS[stem] if stem in STEMS else family_for(min(image_shape[1:]))
+
+
+def find_data(default: str, data: str | None, quiet: bool = False) -> Source:
+    """The source that `data` names, else the default; on a terminal the files of a folder are counted meanwhile.
+
+    Raises:
+        UsageError: see data.sources.find_source.
+    """
+    from resnet_bench.data.sources import find_source
+
+    return find_source(default, data, progress=progress_line("listing", quiet or not is_terminal(sys.stdout)))
 
 
 def check_folder(folder: Path) -> None:

@@ -32,6 +32,7 @@ from resnet_bench.cli.arguments import (
 from resnet_bench.cli.shared import (
     check_folder,
     family_of,
+    find_data,
     render_study,
     render_transfer,
     train,
@@ -220,9 +221,7 @@ def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[in
 
 
 def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
-    from resnet_bench.data.sources import find_source
-
-    source = find_source(study.dataset, arguments.data)
+    source = find_data(study.dataset, arguments.data, getattr(arguments, "quiet", False))
     if source.name.startswith("synthetic") and study.name == "demo":
         raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
     name = study.folder_name(source.name) + variation(arguments).label
@@ -246,6 +245,8 @@ def _print_plan(
     basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
     seconds = plan.seconds(rate or typical_rate(kind, available_cores()))
     say(one_line(f"{study.name} on {source.name} ({source.where}) -> {folder}"))
+    if source.left_out:
+        say(one_line(source.left_out))
     say(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
     return 0
 
@@ -304,7 +305,6 @@ def report(arguments: argparse.Namespace) -> int:
 
 def surgery(arguments: argparse.Namespace) -> int:
     """Operate on the trained nets of a study, and render it."""
-    from resnet_bench.data.sources import find_source
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.surgery import Theatre, operate
@@ -320,7 +320,7 @@ def surgery(arguments: argparse.Namespace) -> int:
     if trained is None:
         raise UsageError(f"{arguments.folder}: no run has finished; there is nothing to operate on")
     configure(device, precision=trained.precision)
-    source = find_source(trained.dataset, arguments.data)
+    source = find_data(trained.dataset, arguments.data, arguments.quiet)
     dataset = source.load(progress_line("reading", arguments.quiet))
     theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
     operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, sayer(arguments.quiet))

@@ -1,7 +1,4 @@
-"""A folder of images by class: decoded by Pillow once, kept as they are or resized, then cached as one file.
-
-    train/<class>/*, test/<class>/*    as they are; val/ (valid/, validation/) is for the test where there is no test/
-    <class>/*, or only train/          split here: a fifth of each class is kept for the test
+"""The pixels of a folder of images: decoded once, kept as they are or resized, then cached as one file.
 
 Images that are small are kept as they are, and must be of one size. Larger ones, of any size and shape, are resized by
 the recipe that is usual for ImageNet: for evaluation the shorter side to 256, then the central square of 224 (or in
@@ -15,182 +12,54 @@ import hashlib
 import io
 import os
 import re
+import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from resnet_bench.data.dataset import Dataset, Images, Labels, Resized
+from resnet_bench.data.listing import Progress
+from resnet_bench.data.picture import SHORTER_SIDE, central_square, file_digest, picture_size, read_picture
 from resnet_bench.data.statistics import channel_statistics
+from resnet_bench.data.tree import Classes, Tree
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.files import write_atomically
+from resnet_bench.files import read_regular, write_atomically
 from resnet_bench.machine import available_cores
 from resnet_bench.sealed import Damaged, seal, unseal
+from resnet_bench.text import one_line
 
-# Of the formats that Pillow reads by itself, those that hold pictures.
-SUFFIXES = frozenset(
-    """
-    .apng .avif .bmp .dib .gif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm
-    .qoi .sgi .tga .tif .tiff .webp
-    """.split()  # noqa: SIM905
-)
-TRAIN, TEST, VALIDATION = "train", "test", ("val", "valid", "validation")
-HELD_OUT = (TEST, *VALIDATION)
 SMALLEST_SIDE, LARGEST_KEPT, LARGEST_SIDE = 8, 96, 512  # pixels
 USUAL_SIDE = 224  # of images that are resized, unless the user says another
-SHORTER_SIDE = 256 / 224  # of an image before its central square is taken, in sides of that square
-TEST_SHARE, SPLIT_SEED = 0.2, 0
-CACHE_KIND = "resnet-bench images 2"
+CACHE_KIND = "resnet-bench images 3"
 RESIZED = ("sources", "aspects", "statistics")
 VALIDATING = ("validation_images", "validation_labels")
 MOST_CACHED = 2 << 30  # bytes
 MOST_MEMORY = 0.7  # share of the machine's memory that pixels may take
-MOST_LENGTHS = 100  # the longer side of an image, in shorter ones
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on width and height are exchanged
-Progress = Callable[[int, int], None]  # (done, total)
-Classes = dict[str, list[Path]]  # sorted image files by class
+AT_ONCE = 1024  # files that wait for a thread
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def dataset_name(folder: Path, reserved: frozenset[str]) -> str:
-    """The folder's name in [a-z0-9._-]; one that a known dataset has gets `-folder` added, so as not to pose as it."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-.") or "images"
+    """The folder's name in [a-z0-9._-]; one that a known dataset has gets `-folder` added, so as not to pose as it.
+
+    Letters of other scripts are told by a hash of the whole name, so that two such folders are two datasets.
+    """
+    spelt = folder.resolve().name.lower()
+    name = re.sub(r"[^a-z0-9._-]+", "-", spelt).strip("-.") or "images"
+    composed = unicodedata.normalize("NFC", spelt)
+    if any(not letter.isascii() and not unicodedata.name(letter, "").startswith("LATIN ") for letter in composed):
+        name += f"-{hashlib.sha256(os.fsencode(composed)).hexdigest()[:6]}"
     return f"{name}-folder" if name in reserved else name
 
 
-def is_image_folder(folder: Path) -> bool:
-    """Does it look like one: train/ or test/, or a folder with an image in it."""
-    return any((folder / name).is_dir() for name in (TRAIN, *HELD_OUT)) or _has_images(folder)
-
-
-def _has_images(root: Path) -> bool:
-    return any(files for files in _class_folders(root).values())
-
-
-# ---------------------------------------------------------------------------------------------- which images
-
-
-@dataclass(frozen=True)
-class Tree:
-    """The image files of a folder.
-
-    Attributes:
-        train: by class.
-        test: by class; the same classes.
-        split_here: they were one tree.
-        validation: by class; the same classes; empty: there is no such folder beside the test images.
-    """
-
-    root: Path
-    train: Classes
-    test: Classes
-    split_here: bool
-    validation: Classes = field(default_factory=dict)
-
-    def files(self) -> list[Path]:
-        """All of them, training images first, then those for the test."""
-        splits = (self.train, self.test, self.validation)
-        return [path for classes in splits for files in classes.values() for path in files]
-
-    def split(self) -> tuple[tuple[str, str, str], ...]:
-        """(image, class, split) for each, if they were one tree."""
-        return tuple(
-            (path.relative_to(self.root).as_posix(), name, split)
-            for split, classes in (("train", self.train), ("test", self.test))
-            for name, files in classes.items()
-            for path in files
-            if self.split_here
-        )
-
-
-def list_images(folder: Path) -> Tree:
-    """The images of a folder, in the order of class and file name.
-
-    Raises:
-        UsageError: a class is missing or has too few images, or there is no image at all; names the place.
-    """
-    root = folder / TRAIN
-    if any(_is_image(path) for path in _entries(root)):  # a class of that name
-        return _split(folder, _class_folders(folder))
-    there = [name for name in HELD_OUT if (folder / name).is_dir()]
-    held_out = next((name for name in there if _has_images(folder / name)), next(iter(there), None))
-    if held_out is None:
-        return _split(folder, _class_folders(root if root.is_dir() else folder))
-    if not root.is_dir():
-        raise UsageError(f"{folder}: no folder train/ beside {held_out}/; expected train/<class>/* and test/<class>/*")
-    used = [held_out, *(name for name in there if held_out == TEST != name and _has_images(folder / name))]
-    splits = {name: _class_folders(folder / name) for name in (TRAIN, *used[:2])}
-    if not any(files for split in splits.values() for files in split.values()):
-        raise UsageError(f"{folder}: no image in {TRAIN}/<class>/ and {held_out}/<class>/ ({_suffixes()})")
-    for split, other in (pair for name in splits if name != TRAIN for pair in ((TRAIN, name), (name, TRAIN))):
-        for name, files in splits[other].items():
-            if name not in splits[split]:
-                raise UsageError(f"{folder}: class {name!r} is missing in {split}/ (it is in {other}/); add it there")
-            if not files:
-                raise UsageError(
-                    f"{folder / other / name}: no image in this class folder; add some or remove the class"
-                )
-    validation = splits[used[1]] if len(used) > 1 else {}
-    return _checked(Tree(folder, splits[TRAIN], splits[held_out], False, validation))
-
-
-def _checked(tree: Tree) -> Tree:
-    if len(tree.train) < 2:
-        raise UsageError(f"{tree.root}: one class only, {next(iter(tree.train))!r}; there is nothing to tell apart")
-    return tree
-
-
-def _split(root: Path, classes: Classes) -> Tree:
-    """A fifth of each class for the test, by a hash of class and name: the same images wherever the folder lies."""
-    if not any(classes.values()):
-        raise UsageError(f"{root}: no image in <class>/ or train/<class>/ ({_suffixes()})")
-    test: Classes = {}
-    for name, files in classes.items():
-        if len(files) < 2:
-            place = root / TRAIN / name if (root / TRAIN / name).is_dir() else root / name
-            many = "one image" if files else "no image"
-            raise UsageError(f"{place}: {many}; a class that is split needs two: add some or remove the class")
-        test[name] = sorted(sorted(files, key=_draw)[: max(1, round(TEST_SHARE * len(files)))])
-    train = {name: sorted(set(files) - set(test[name])) for name, files in classes.items()}
-    return _checked(Tree(root, train, test, split_here=True))
-
-
-def _draw(path: Path) -> bytes:
-    return hashlib.sha256(f"{SPLIT_SEED}:{path.parent.name}/{path.name}".encode()).digest()
-
-
-def _class_folders(root: Path) -> Classes:
-    classes = sorted(path for path in _entries(root) if path.is_dir())
-    return {path.name: sorted(filter(_is_image, _entries(path))) for path in classes}
-
-
-def _entries(root: Path) -> list[Path]:
-    """What lies in a folder and is not hidden; nothing if it is none."""
-    try:
-        paths = [path for path in root.iterdir() if not path.name.startswith(".")] if root.is_dir() else []
-    except OSError as error:
-        raise UsageError(f"{root}: cannot be read ({error.strerror}); move it away or change its permissions") from None
-    for path in paths:
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{root}: the name {os.fsencode(path.name)!r} is not UTF-8; rename it") from None
-    return paths
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
-
-
-def _suffixes() -> str:
-    return ", ".join(sorted(SUFFIXES))
-
-
-def image_side(tree: Tree, asked: int | None) -> int | None:
+def image_side(tree: Tree, asked: int | None, progress: Progress | None = None) -> int | None:
     """Pixels a side that the images are resized to: as asked; None if all are small and of one size; else 224.
 
     Raises:
@@ -198,64 +67,59 @@ def image_side(tree: Tree, asked: int | None) -> int | None:
     """
     if asked is not None:
         if not SMALLEST_SIDE <= asked <= LARGEST_SIDE:
-            raise UsageError(
-                f"{tree.root}@{asked}: images are resized to {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side"
-            )
+            where = one_line(f"{tree.root}@{asked}")
+            raise UsageError(f"{where}: images are resized to {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side")
         return asked
-    first = _size(tree.files()[0])
-    small = max(first) <= LARGEST_KEPT and all(_size(path) == first for path in tree.files())
+    paths = tree.files()
+    first = picture_size(paths[0])
+    small = max(first) <= LARGEST_KEPT and all(size == first for size in _each(paths, picture_size, progress))
     return None if small else USUAL_SIDE
 
 
 def image_shape(tree: Tree, side: int | None) -> tuple[int, int, int]:
     """(3, height, width): `side` twice, or as the first training image has it."""
-    width, height = (side, side) if side else _size(tree.files()[0])
+    width, height = (side, side) if side else picture_size(next(tree.by_split())[2])
     return 3, height, width
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height) by the file's header, turned as EXIF says."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION, 1) >= 5
-            return (image.height, image.width) if turned else image.size
-    except Exception as error:  # see read_picture
-        raise _unreadable(path, error) from None
+def read(tree: Tree, name: str, cache: Path, progress: Progress | None = None, side: int | None = None) -> Dataset:
+    """The images as RGB, in the order of class and file name; upright, where EXIF says how they lie.
 
-
-# ---------------------------------------------------------------------------------------------- their pixels
-
-
-def read(folder: Path, name: str, cache: Path, progress: Progress | None = None, side: int | None = None) -> Dataset:
-    """The folder's images as RGB, in the order of class and file name; upright, where EXIF says how they lie.
-
-    Decoded pixels are kept in `cache` under a key made of every file's name and content, and its own digest
-    is checked when it is read.
+    Decoded pixels are kept in `cache` under a key made of every file's split, class, name and content, and its own
+    digest is checked when it is read.
 
     Args:
-        folder: with the images.
+        tree: the images of a folder.
         name: of the dataset.
         cache: where decoded pixels are kept.
-        progress: told how many images were decoded.
+        progress: told how many images were read; each is read twice, for the key and for its pixels.
         side: pixels a side that the images are resized to; None: they are kept as they are.
 
     Raises:
-        UsageError: as list_images; an unreadable image; images that are kept, but of different or too small sizes;
-            names the file.
+        UsageError: an unreadable image; images that are kept, but of different or too small sizes; names the file.
         Failure: they would not fit into the machine's memory.
     """
-    tree = list_images(folder)
-    if side is not None:
-        _check_memory(tree, side)
-    cached = cache / "decoded" / f"{name}-{_content_key(tree)}.images"
-    dataset = _read_cached(cached, name) or _write_cached(cached, _decode_all(tree, name, side, progress))
+    shape = image_shape(tree, side)[1:]
+    _check_memory(tree, shape, side)
+    cached = cache / "decoded" / f"{name}-{_content_key(tree, side, _half(progress, 0))}.images"
+    dataset = _read_cached(cached, name)
+    if dataset is None:
+        dataset = _write_cached(cached, _decode_all(tree, name, side, _half(progress, 1)))
+    elif progress is not None:
+        progress(len(tree.files()), len(tree.files()))
     return replace(dataset, split=tree.split())
 
 
-def _content_key(tree: Tree) -> str:
-    key = hashlib.sha256()
-    for path in tree.files():
-        key.update(f"{path.relative_to(tree.root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+def _half(progress: Progress | None, which: int) -> Progress | None:
+    """Told of one half of the work, it tells of the whole."""
+    return progress and (lambda done, total: progress((which * total + done) // 2, total))
+
+
+def _content_key(tree: Tree, side: int | None, progress: Progress | None) -> str:
+    key = hashlib.sha256(f"{side}\0".encode())
+    digests = _each(tree.files(), file_digest, progress)
+    for (split, name, path), digest in zip(tree.by_split(), digests, strict=True):
+        key.update(f"{split}\0{name}\0{path.relative_to(tree.root)}\0".encode() + digest)
     return key.hexdigest()[:16]
 
 
@@ -282,7 +146,8 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
             squeezed = picture.resize((source_side, source_side), Image.Resampling.BILINEAR)
             sources[number], aspects[number] = _channels(squeezed), picture.width / picture.height
 
-    _for_each(len(paths), fill, progress)
+    for _ in _each(range(len(paths)), fill, progress):
+        pass
     resized = None
     if sources is not None and aspects is not None:
         resized = Resized(sources, aspects, channel_statistics(views[:num_train]))
@@ -299,50 +164,32 @@ def _decode_all(tree: Tree, name: str, side: int | None, progress: Progress | No
     )
 
 
-def central_square(picture: Image.Image, side: int, path: Path) -> Image.Image:
-    """The shorter side resized to 256 for a side of 224, else in that proportion; then the central square.
-
-    Raises:
-        UsageError: the picture at `path` is too long for that.
-    """
-    shorter = round(side * SHORTER_SIDE)
-    width, height = picture.size
-    check_lengths(picture, path)
-    tall = width <= height
-    size = (shorter, int(shorter * height / width)) if tall else (int(shorter * width / height), shorter)
-    resized = picture.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
-    return resized.crop((left, top, left + side, top + side))
-
-
-def check_lengths(picture: Image.Image, path: Path) -> None:
-    """Raise UsageError if it is so long that its shorter side cannot be resized within reason."""
-    if max(picture.size) > MOST_LENGTHS * min(picture.size):
-        raise UsageError(f"{path}: {picture.width}x{picture.height} pixels, too long and narrow; cut it")
-
-
 def _allocate(count: int, height: int, width: int) -> Images:
     return np.empty((count, 3, height, width), np.uint8)
 
 
-def _check_memory(tree: Tree, side: int) -> None:
+def _check_memory(tree: Tree, shape: tuple[int, int], side: int | None) -> None:
     num_train = sum(map(len, tree.train.values()))
-    need = 3 * (len(tree.files()) * side**2 + num_train * round(side * SHORTER_SIDE) ** 2)
+    squares = num_train * round(side * SHORTER_SIDE) ** 2 if side else 0
+    need = 3 * (len(tree.files()) * shape[0] * shape[1] + squares)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > MOST_MEMORY * there:
+        where, less = one_line(str(tree.root)), max(SMALLEST_SIDE, min(shape) // 2)
         raise Failure(
-            f"{tree.root}: at {side} pixels a side these images need {need / 1e9:,.1f} GB of memory, and this machine "
-            f"has {there / 1e9:,.1f} GB; take fewer, or a smaller size, as in {tree.root}@{side // 2}"
+            f"{where}: at {min(shape)} pixels a side these images need {need / 1e9:,.1f} GB of memory, and this "
+            f"machine has {there / 1e9:,.1f} GB; take fewer, or a smaller size, as in {where}@{less}"
         )
 
 
-def _for_each(count: int, work: Callable[[int], None], progress: Progress | None) -> None:
-    """Decode on all cores; the first error is raised, and nothing goes on after it."""
+def _each(items: Sequence[Item], work: Callable[[Item], Result], progress: Progress | None) -> Iterator[Result]:
+    """What is made of each, in order, on all cores; the first error is raised, and nothing goes on after it."""
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for done, _ in enumerate(pool.map(work, range(count)), start=1):
-            if progress is not None and done % 1000 == 0:
-                progress(done, count)
+        for start in range(0, len(items), AT_ONCE):
+            for done, result in enumerate(pool.map(work, items[start : start + AT_ONCE]), start=start + 1):
+                if progress is not None:
+                    progress(done, len(items))
+                yield result
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -351,15 +198,16 @@ def _kept_shape(first: Path) -> tuple[int, int]:
     width, height = read_picture(first).size
     if min(width, height) < SMALLEST_SIDE:
         least = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
-        raise UsageError(f"{first}: {width}x{height} pixels; the networks need at least {least}")
+        raise UsageError(f"{one_line(str(first))}: {width}x{height} pixels; the networks need at least {least}")
     return height, width
 
 
 def _kept(picture: Image.Image, shape: tuple[int, ...], path: Path, first: Path) -> Images:
     if (picture.height, picture.width) != shape:
+        sizes = f"{path}: {picture.width}x{picture.height} pixels, but {first} has {shape[1]}x{shape[0]}"
         raise UsageError(
-            f"{path}: {picture.width}x{picture.height} pixels, but {first} has {shape[1]}x{shape[0]}; small images are "
-            "kept as they are and must be of one size, others are resized: DATA=FOLDER@64, say"
+            f"{one_line(sizes)}; small images are kept as they are and must be of one size, others are resized: "
+            "DATA=FOLDER@64, say"
         )
     return _channels(picture)
 
@@ -373,29 +221,10 @@ def _labels(classes: Classes) -> Labels:
     return np.repeat(np.arange(len(classes), dtype=np.int64), [len(files) for files in classes.values()])
 
 
-def read_picture(path: Path) -> Image.Image:
-    """As RGB, turned as EXIF says; of 16-bit values the upper 8 bits. UsageError if it is no readable image."""
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("I", "F"):
-                raise ValueError(f"mode {image.mode}: values without a known range; save it with 8 or 16 bits")
-            if image.mode.startswith("I;16"):
-                shifted = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                shifted.getexif().update(image.getexif())
-                return ImageOps.exif_transpose(shifted).convert("RGB")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception as error:  # a broken image can raise anything, from EOFError to struct.error
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path}: not a readable image ({error}); replace or remove it")
-
-
 def _read_cached(path: Path, name: str) -> Dataset | None:
     """The cached dataset; None if there is none or it is not what was written."""
     try:
-        with np.load(io.BytesIO(unseal(CACHE_KIND, path.read_bytes())), allow_pickle=False) as stored:
+        with np.load(io.BytesIO(unseal(CACHE_KIND, read_regular(path, 2 * MOST_CACHED))), allow_pickle=False) as stored:
             values: dict[str, Any] = {key: stored[key] for key in stored.files}
         if "sources" in values:
             values["resized"] = Resized(*(values.pop(name) for name in RESIZED))

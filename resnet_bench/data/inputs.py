@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resnet_bench.data.batches import normalise
 from resnet_bench.data.dataset import Dataset, Images
-from resnet_bench.data.folder import central_square, check_lengths, read_picture
+from resnet_bench.data.picture import central_square, check_lengths, read_picture
 from resnet_bench.errors import UsageError
 
 # Mean and std of ImageNet's training pixels, which torchvision's published weights were trained with.

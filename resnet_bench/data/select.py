@@ -6,16 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_bench.data.dataset import Dataset, Resized
+from resnet_bench.data.listing import few
 from resnet_bench.data.statistics import channel_statistics
 from resnet_bench.errors import UsageError
 
 Indices = NDArray[np.int64]
 MOST_NAMED = 32  # characters of classes in a name
+MOST_TOLD = 100  # classes in a message
 VALIDATION_SHARE, MOST_VALIDATION = 0.2, 200  # of a class's training images
 
 
@@ -26,7 +29,7 @@ def part_name(name: str, classes: Sequence[str] | None, images_per_class: int | 
     """
     if classes:
         told = "+".join(classes)
-        plain = len(told) <= MOST_NAMED and re.fullmatch(r"[A-Za-z0-9_.+-]+", told)
+        plain = len(told) <= MOST_NAMED and all(re.fullmatch(r"[A-Za-z0-9_.-]+", name) for name in classes)
         name += f"-{told if plain else _hashed(classes)}"
     return name + (f"-{images_per_class}each" if images_per_class else "")
 
@@ -41,11 +44,13 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     Raises:
         UsageError: there is no such class, one is named twice, or fewer than two are.
     """
+    by_form = {normalize("NFC", name): name for name in dataset.classes}  # a keyboard and a disk may not agree
+    names = [by_form.get(normalize("NFC", name), name) for name in names]
     unknown = [name for name in names if name not in dataset.classes]
     if unknown:
-        raise UsageError(f"{dataset.name} has no class {unknown[0]!r}; it has {', '.join(dataset.classes)}")
+        raise UsageError(f"{dataset.name} has no class {unknown[0]!r}; it has {few(dataset.classes, MOST_TOLD)}")
     if len(set(names)) != len(names) or len(names) < 2:
-        raise UsageError(f"classes {', '.join(names)}: name two or more, each once")
+        raise UsageError(f"classes {few(names, MOST_TOLD)}: name two or more, each once")
     numbers = np.full(len(dataset.classes), -1, np.int64)
     for number, name in enumerate(names):
         numbers[dataset.classes.index(name)] = number

@@ -10,9 +10,12 @@ from pathlib import Path
 from resnet_bench.data import builtin, folder
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.known import KNOWN
+from resnet_bench.data.listing import Account
+from resnet_bench.data.tree import is_image_folder, list_images
 from resnet_bench.errors import UsageError
+from resnet_bench.text import one_line
 
-Progress = Callable[[int, int], None]  # (done, total), bytes or images
+Progress = Callable[[int, int], None]  # (done, total), bytes, files or images; a total of 0: not known yet
 BUILTIN = (*KNOWN, "digits", "synthetic")
 
 
@@ -27,6 +30,17 @@ class Source:
     found: bool  # False: loading fetches it first
     load: Callable[[Progress | None], Dataset]
     augmentation: str | None = None  # what fits; None: by the name, see config.AUGMENTATION_OF
+    account: Account | None = None  # of what in a folder of images is not used
+
+    @property
+    def left_out(self) -> str:
+        """A line about what in a folder of images is not used; "" if everything is."""
+        return self.account.summary() if self.account else ""
+
+    def __str__(self) -> str:
+        """What it is, and in a second line what of it is not used."""
+        told = one_line(f"data {self.name}: {self.where} ({self.reason})")
+        return f"{told}\n{self.left_out}" if self.left_out else told
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -37,7 +51,12 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(base) / "resnet-bench"
 
 
-def find_source(default: str, data: str | None = None, environ: Mapping[str, str] = os.environ) -> Source:
+def find_source(
+    default: str,
+    data: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    progress: Progress | None = None,
+) -> Source:
     """The source that `data` names: a dataset's name, the place of a known one, or a folder of images.
 
     Args:
@@ -45,6 +64,7 @@ def find_source(default: str, data: str | None = None, environ: Mapping[str, str
         data: as DATA= on the command line: a name, a path, or both as in mnist:PATH; a folder of images with the size
             that they are to be resized to, as in PATH@64.
         environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
+        progress: told how many files of a folder of images have been found, and then looked at.
 
     Raises:
         UsageError: nothing at `data`, or something that is no dataset.
@@ -67,8 +87,8 @@ def find_source(default: str, data: str | None = None, environ: Mapping[str, str
         return _named(known, [("DATA", place)], f"DATA={data} holds {title}", environ)
     if place.is_dir() and not side and not any(place.iterdir()):
         return _named(default, [("DATA", place)], f"DATA={data} is empty", environ)
-    if folder.is_image_folder(place):
-        return _image_folder(place, side, f"DATA={data} is a folder of images", environ)
+    if is_image_folder(place):
+        return _image_folder(place, side, f"DATA={data} is a folder of images", environ, progress)
     raise UsageError(
         f"DATA={data}: neither a known dataset as it is published (cifar-10-python.tar.gz, say) nor images in "
         "train/<class>/ and test/<class>/, or in <class>/"
@@ -151,19 +171,21 @@ def _known(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
     return Source(name, where, why, known.image_shape, path is not None, load)
 
 
-def _image_folder(place: Path, asked: int | None, reason: str, environ: Mapping[str, str]) -> Source:
-    tree = folder.list_images(place)
-    side = folder.image_side(tree, asked)
+def _image_folder(
+    place: Path, asked: int | None, reason: str, environ: Mapping[str, str], progress: Progress | None
+) -> Source:
+    tree = list_images(place, progress)
+    side = folder.image_side(tree, asked, progress)
     name = folder.dataset_name(place, frozenset(BUILTIN)) + (f"-{side}" if side else "")
     cache = cache_folder(environ)
-    how = f", resized to {side}x{side}" if side else ""
-    how += ", a fifth of each class kept for the test" if tree.split_here else ""
+    how = [f"resized to {side}x{side}"] if side else []
     return Source(
         name,
         str(place),
-        reason + how,
+        ", ".join([reason, *how, *tree.notes]),
         folder.image_shape(tree, side),
         True,
-        lambda p: folder.read(place, name, cache, p, side),
+        lambda p: folder.read(tree, name, cache, p, side),
         "resized-crop-flip" if side else None,
+        tree.account,
     )

@@ -12,11 +12,11 @@ from resnet_bench.data.dataset import Dataset, Images
 CHUNK = 3_000_000  # values
 
 
-def class_counts(dataset: Dataset) -> list[tuple[str, int, int]]:
-    """(class, training images, test images) in the order of the classes."""
-    count = len(dataset.classes)
-    train, test = (np.bincount(labels, minlength=count) for labels in (dataset.train_labels, dataset.test_labels))
-    return [(name, int(train[index]), int(test[index])) for index, name in enumerate(dataset.classes)]
+def class_counts(dataset: Dataset) -> list[tuple[str, *tuple[int, ...]]]:
+    """(class, training images, test images), and validation images if there are any; in the order of the classes."""
+    splits = (dataset.train_labels, dataset.test_labels, dataset.validation_labels)
+    counts = [np.bincount(labels, minlength=len(dataset.classes)).tolist() for labels in splits if labels is not None]
+    return list(zip(dataset.classes, *counts, strict=True))
 
 
 def channel_statistics(images: Images) -> NDArray[np.float64]:

@@ -58,8 +58,6 @@ def of_files(paths: Iterable[Path], inputs: Inputs) -> tuple[list[Example], list
     examples, problems = [], []
     for path in paths:
         try:
-            if not path.is_file():
-                raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}")
             examples.append(Example(str(path), inputs.read(path)))
         except UsageError as error:
             problems.append(str(error))
