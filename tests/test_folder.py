@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -18,7 +17,6 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from resnet_bench.cli import main, make_parser
-from resnet_bench.cli.shared import progress_line
 from resnet_bench.data import folder
 from resnet_bench.data.batches import AREA, MIRRORED, RATIO, TOP, UNIT, BatchStream, random_boxes, resized_crops
 from resnet_bench.data.picture import read_picture
@@ -252,31 +250,6 @@ def test_any_class_can_be_named_on_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no class 'd\\n'; it has cafe"):
         only_classes(data, ["d\n", "cat"])
     assert part_name("x", ["a+b", "c"], None) != part_name("x", ["a", "b+c"], None)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_long_work_is_counted_on_a_terminal_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr("sys.stdout", terminal := Terminal())
-    show = progress_line("listing", False)
-    assert show is not None
-    for second, done, total in ((0.1, 5, 0), (1.0, 1000, 0), (1.1, 1100, 0), (2.0, 3, 4), (2.1, 4, 4), (2.2, 4, 4)):
-        now[0] = second
-        show(done, total)
-    assert terminal.getvalue() == "listing 1,000\rlisting 3 of 4 (75 %)\rlisting 4 of 4 (100 %)\n"
-    monkeypatch.setattr("sys.stdout", file := io.StringIO())
-    show = progress_line("reading", False)
-    assert show is not None
-    for done in range(1, 101):
-        now[0] += 0.1
-        show(done, 100)
-    assert file.getvalue().count("\n") == 4 and file.getvalue().startswith("reading 25 of 100 (25 %)\n")
-    assert progress_line("reading", True) is None
 
 
 # ---------------------------------------------------------------------------------------------- boxes

@@ -231,22 +231,30 @@ def test_a_log_says_once_what_takes_long(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr() == ("", "compiling plain-20 ...\n")
 
 
-def test_progress_is_one_line_on_a_terminal_and_quarters_in_a_log(
-    screen: Screen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    show = progress_line("reading", quiet=False)
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_long_work_is_counted_on_a_terminal_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    show = progress_line("listing", False)
     assert show is not None
-    for done in (10, 20, 100):
-        show(done, 100)
-    assert screen.getvalue().split("\r")[0] == "reading 10 % of 100"
-    assert screen.getvalue().endswith("\rreading 100 % of 100\n")
-    log = io.StringIO()
-    monkeypatch.setattr(terminal, "sys", SimpleNamespace(stdout=log))
-    show = progress_line("reading", quiet=False)
+    for second, done, total in ((0.1, 5, 0), (1.0, 1000, 0), (1.1, 1100, 0), (2.0, 3, 4), (2.1, 4, 4), (2.2, 4, 4)):
+        now[0] = second
+        show(done, total)
+    lines = [line.rstrip() for line in terminal.getvalue().split("\r") if line.strip()]
+    assert lines == ["listing 1,000", "listing 3 of 4 (75 %)", "listing 4 of 4 (100 %)"]
+    monkeypatch.setattr("sys.stdout", file := io.StringIO())
+    show = progress_line("reading", False)
     assert show is not None
-    for done in range(101):
+    for done in range(1, 101):
+        now[0] += 0.1
         show(done, 100)
-    assert log.getvalue().splitlines() == [f"reading {part} % of 100" for part in (25, 50, 75, 100)]
+    assert file.getvalue().count("\n") == 4 and file.getvalue().startswith("reading 25 of 100 (25 %)\n")
+    assert progress_line("reading", True) is None
 
 
 def a_run() -> RunConfig:
