@@ -81,6 +81,9 @@ def test_imports_go_one_way(module: str) -> None:
             assert name.split(".")[0] not in {"torch", "torchvision"}, f"{module} imports {name}"
         if room(module) not in CONSUMERS:
             assert name.split(".")[0] not in {"pandas", "matplotlib"}, f"{module} imports {name}"
+        if module != "report.mpl":
+            assert name.split(".")[0] != "matplotlib", f"{module} imports {name}"
+        assert name != "matplotlib.pyplot", f"{module} has windows in mind"
 
 
 def prints(path: Path) -> list[str]:

@@ -11,19 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
-import matplotlib
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
-from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from resnet_bench.files import write_atomically
+from resnet_bench.report.mpl import (
+    Artist,
+    Axes,
+    Figure,
+    FigureCanvasAgg,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    Text,
+    findfont,
+    get_font,
+    rc_context,
+    rcdefaults,
+    rcParams,
+    to_rgb,
+)
 from resnet_bench.text import one_line
 
 P = ParamSpec("P")
@@ -61,9 +70,9 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(STYLE)
+        with rc_context():
+            rcdefaults()
+            rcParams.update(STYLE)
             made = function(*args, **kwargs)
             if isinstance(made, Figure):
                 for text in _texts(made):

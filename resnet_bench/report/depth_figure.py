@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from resnet_bench.architectures import OTHERS, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, panels, say, styled
 from resnet_bench.report.load import StudyFrames, select
+from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D
 
 FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"
 OTHER_LOOKS = (("#117733", "v"), ("#AA4499", "P"), ("#999933", "X"), ("#882255", "*"), ("#777777", "h"))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from resnet_bench.architectures import Arm
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, legend_above, log_axis, panels, say, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
 from resnet_bench.report.load import StudyFrames, arms_in, select
+from resnet_bench.report.mpl import Axes, Figure
 from resnet_bench.report.point_labels import label_points
 
 ERROR, COST = "final_test_top1_err", "cost"

@@ -6,17 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from resnet_bench.architectures import DEPTHS, Arm, arm_name, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, say, styled
 from resnet_bench.report.depth_figure import draw_depth
 from resnet_bench.report.load import StudyFrames, select
+from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D, Patch
 
 TRAIN, VALIDATION, TEST = "train_top1_err", "validation_top1_err", "test_top1_err"
 # Line, its width, and how dark the band of the seeds is.

@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resnet_bench.report.canvas import LABEL_SIZE, EndLabel, text_color
+from resnet_bench.report.mpl import Axes, Figure
 
 Array = NDArray[np.float64]
 

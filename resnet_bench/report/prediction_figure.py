@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-
 from resnet_bench.files import write_atomically
 from resnet_bench.report.canvas import CHARACTER, styled
+from resnet_bench.report.mpl import Figure, FigureCanvasAgg, Rectangle
 from resnet_bench.text import one_line
 
 COLUMNS, MOST = 8, 400  # tiles in a row, and in a picture

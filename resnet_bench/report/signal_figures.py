@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from resnet_bench.architectures import CIFAR, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, log_axis, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES
 from resnet_bench.report.load import StudyFrames, arms_in, select
+from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D, MaxNLocator
 
 MAX_PANELS = 3
 MOST_LINEAR = 30  # times the lowest response; more is drawn on a logarithmic axis

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from resnet_bench.analysis.operations import one_depth, one_pair
 from resnet_bench.architectures import display_name
@@ -15,6 +12,7 @@ from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
 from resnet_bench.report.load import StudyFrames, arms_in, select
+from resnet_bench.report.mpl import Artist, Figure, Line2D
 
 PLAIN = ("plain", "none")
 CONSTRUCTED_COLOR = "#2E8B57"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from resnet_bench.analysis.statistics import Interval
 from resnet_bench.architectures import display_name
@@ -18,6 +17,7 @@ from resnet_bench.report import canvas, html, page
 from resnet_bench.report.confusion_figure import confusions
 from resnet_bench.report.document import Document, Picture, Section
 from resnet_bench.report.load import StudyFrames, load
+from resnet_bench.report.mpl import Figure
 from resnet_bench.report.tables import TextTable, mean_std, to_latex, to_markdown
 from resnet_bench.report.transfer_figures import (
     ByMode,

@@ -6,9 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from resnet_bench.analysis.statistics import Interval
 from resnet_bench.architectures import Arm, display_name
@@ -27,6 +24,7 @@ from resnet_bench.report.figures import (
     plot_curves,
 )
 from resnet_bench.report.load import StudyFrames, arms_in, select
+from resnet_bench.report.mpl import Figure, FixedLocator, FuncFormatter, Line2D, NullLocator
 from resnet_bench.results import CONFUSION, CURVES, TRANSFER
 
 STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
