@@ -14,9 +14,9 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "text", "terminal", "busy", "hush", "git", "architectures", "machine", "sealed", "files", "config",
-    "execution", "results", "complexity", "environment", "throughput", "data", "models", "training", "analysis",
-    "report", "study", "regression", "cli",
+    "errors", "text", "terminal", "busy", "hush", "git", "places", "architectures", "machine", "sealed", "files",
+    "config", "execution", "results", "complexity", "environment", "throughput", "data", "models", "training",
+    "analysis", "report", "study", "regression", "cli",
 ]  # fmt: skip
 CONSUMERS = {"analysis", "report"}
 TORCH_FREE = {
@@ -26,6 +26,7 @@ TORCH_FREE = {
     "terminal",
     "busy",
     "hush",
+    "places",
     "architectures",
     "machine",
     "sealed",

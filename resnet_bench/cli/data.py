@@ -87,6 +87,7 @@ def data_verify(arguments: argparse.Namespace) -> int:
 def data_list(arguments: argparse.Namespace) -> int:
     """Print the datasets that a study can be trained on here."""
     from resnet_bench.data.sources import BUILTIN, find_source
+    from resnet_bench.places import find_cache
 
     sources = [find_source(name) for name in BUILTIN]
     if arguments.data:
@@ -97,7 +98,9 @@ def data_list(arguments: argparse.Namespace) -> int:
         dataset = source.load(None) if source.found else None
         classes, digest = (str(len(dataset.classes)), dataset.digest[:12]) if dataset else ("-", "-")
         rows.append((source.name, "yes" if source.found else "no", size, classes, digest, source.where))
+    cache = find_cache()
     say(columns(("dataset", "found", "image", "classes", "digest", "where"), rows, texts=6), end="")
+    say(one_line(f"cache: {cache.folder} ({cache.reason})"))
     return 0
 
 

@@ -24,6 +24,7 @@ from resnet_bench.cli.arguments import (
 from resnet_bench.cli.shared import family_of, find_data, render_transfer, train
 from resnet_bench.config import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.places import user_path
 from resnet_bench.terminal import complain, progress_line, say
 from resnet_bench.text import listing, one_line
 
@@ -178,7 +179,7 @@ def finetune(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
     if arguments.freeze_until is not None and FINE_TUNE not in arguments.modes:
         raise UsageError("--freeze-until is for --mode fine-tune")
-    place = Path(arguments.data).expanduser()
+    place = user_path(arguments.data)
     if place.is_dir() and not any(place.iterdir()):
         raise UsageError(f"{place}: an empty folder; expected train/<class>/* and test/<class>/*, or <class>/*")
     source = find_data("cifar10", arguments.data, arguments.quiet)
@@ -195,7 +196,7 @@ def finetune(arguments: argparse.Namespace) -> int:
     )
     for mode in arguments.modes:
         recipe.frozen_parts(mode)  # before anything is read
-    folder = arguments.results.expanduser() / (arguments.name or f"transfer-{source.name}")
+    folder = user_path(arguments.results) / (arguments.name or f"transfer-{source.name}")
     augmentation = source.augmentation or AUGMENTATION_OF.get(source.name, "crop-flip")
     dataset = dataclasses.replace(
         _part(source.load(progress_line("reading", arguments.quiet)), arguments),

@@ -46,6 +46,7 @@ from resnet_bench.config import (
     find_study,
 )
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.places import user_path
 from resnet_bench.terminal import progress_line, say, sayer
 from resnet_bench.text import one_line
 
@@ -225,7 +226,7 @@ def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
     if source.name.startswith("synthetic") and study.name == "demo":
         raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
     name = study.folder_name(source.name) + variation(arguments).label
-    return source, arguments.results.expanduser() / name
+    return source, user_path(arguments.results) / name
 
 
 def _print_plan(

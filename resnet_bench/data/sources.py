@@ -13,6 +13,7 @@ from resnet_bench.data.known import KNOWN
 from resnet_bench.data.listing import Account
 from resnet_bench.data.tree import is_image_folder, list_images
 from resnet_bench.errors import UsageError
+from resnet_bench.places import cache_folder, user_path
 from resnet_bench.text import one_line
 
 Progress = Callable[[int, int], None]  # (done, total), bytes, files or images; a total of 0: not known yet
@@ -43,14 +44,6 @@ class Source:
         return f"{told}\n{self.left_out}" if self.left_out else told
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where fetched and decoded data are kept: RESNET_BENCH_CACHE, else the user's cache folder."""
-    if environ.get("RESNET_BENCH_CACHE"):
-        return Path(environ["RESNET_BENCH_CACHE"])
-    base = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "resnet-bench"
-
-
 def find_source(
     default: str,
     data: str | None = None,
@@ -73,7 +66,7 @@ def find_source(
         return _named(default, [], "the study's own dataset", environ)
     name, _, rest = data.partition(":")
     if name in KNOWN and rest:
-        place = _existing(Path(rest).expanduser(), data)
+        place = _existing(user_path(rest), data)
         if KNOWN[name].files.find([("DATA", place)]) is None:
             raise UsageError(f"DATA={data}: no {KNOWN[name].files.title} lies there")
         return _named(name, [("DATA", place)], f"DATA={data}", environ)
@@ -98,11 +91,11 @@ def find_source(
 def _place_and_side(data: str) -> tuple[Path, int | None]:
     """What DATA=PATH@64 says, if it does not exist as it stands."""
     before, _, after = data.rpartition("@")
-    if before and after.isdecimal() and not Path(data).expanduser().exists():
+    if before and after.isdecimal() and not user_path(data).exists():
         if before.partition(":")[0] in BUILTIN:
             raise UsageError(f"DATA={data}: only folders of images are resized; leave out @{after}")
-        return _existing(Path(before).expanduser(), data), int(after)
-    return _existing(Path(data).expanduser(), data), None
+        return _existing(user_path(before), data), int(after)
+    return _existing(user_path(data), data), None
 
 
 def _existing(place: Path, data: str) -> Path:
@@ -149,7 +142,9 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 def usual_places(environ: Mapping[str, str] = os.environ) -> list[tuple[str, Path]]:
     """Where known datasets are looked for when DATA does not say: RESNET_BENCH_DATA, then the cache."""
-    places = [("RESNET_BENCH_DATA", Path(environ["RESNET_BENCH_DATA"]))] if environ.get("RESNET_BENCH_DATA") else []
+    places = (
+        [("RESNET_BENCH_DATA", user_path(environ["RESNET_BENCH_DATA"]))] if environ.get("RESNET_BENCH_DATA") else []
+    )
     return [*places, ("cache", cache_folder(environ))]
 
 

@@ -26,6 +26,7 @@ from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import read_regular
 from resnet_bench.models.build import Net, build_model, structure
 from resnet_bench.models.state_dict import check_shapes, held, names_under, tensors_of
+from resnet_bench.places import cache_folder, can_be, user_path
 
 DEFAULT = "default"
 MOST_BYTES = 4 << 30
@@ -135,7 +136,7 @@ def read_weights(place: str, name: NetworkName | None = None) -> Weights:
         if name is None:
             raise UsageError(f"{DEFAULT}: of which network? Name it with --arch, as in --arch resnet18")
         return _published(name)
-    path = Path(place).expanduser()
+    path = user_path(place)
     try:
         content = read_regular(path, MOST_BYTES)
     except FileNotFoundError:
@@ -230,7 +231,7 @@ def _published(name: NetworkName) -> Weights:
 
 def _fetched(url: str, short: str) -> bytes:
     """What is at `url`, from torch's cache or the net; its name holds the first digits of its SHA-256."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    path = _torch_folder() / url.rsplit("/", 1)[1]
     begin = path.stem.rsplit("-", 1)[1]
     if not path.exists():
         if os.environ.get("RESNET_BENCH_OFFLINE", "0") not in ("", "0"):
@@ -249,6 +250,13 @@ def _fetched(url: str, short: str) -> bytes:
     if not found.startswith(begin):
         raise Failure(f"{path}: not what was published (its SHA-256 begins with {found[:8]}, not {begin}); remove it")
     return content
+
+
+def _torch_folder() -> Path:
+    """Where torch keeps what it fetches; where it has no such place, one of ours."""
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    # Without a home torch takes ~ for the name of a folder.
+    return folder if not str(folder).startswith("~") and can_be(folder) else cache_folder() / "weights"
 
 
 def _by_hand(short: str) -> str:

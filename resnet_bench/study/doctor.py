@@ -9,11 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from resnet_bench import __version__
-from resnet_bench.data.sources import BUILTIN, cache_folder, find_source
+from resnet_bench.data.sources import BUILTIN, find_source
 from resnet_bench.environment import configure, find_device, fingerprint
+from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import default_precision
 from resnet_bench.git import GitError, read_state
 from resnet_bench.machine import cpu_model
+from resnet_bench.places import find_cache
 from resnet_bench.text import one_line
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "fvcore", "scikit-learn", "pillow", "rich")
@@ -32,12 +34,10 @@ def diagnosis() -> str:
         f"CPU {cpu_model()}, {here.details['cores']} cores, {here.details['cpu_capability']}",
         f"device auto = {device}: {here.device}; {here.threads} threads, precision {default_precision(device.type)}",
         f"CUDA: {torch.cuda.device_count()} devices; torch was built for {torch.version.cuda or 'the CPU only'}",
-        f"cache {cache_folder()}",
+        _cache(),
         *(f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)),
     ]
-    for name in BUILTIN:
-        source = find_source(name)
-        lines.append(f"data {source.name}: {source.where} ({source.reason})")
+    lines += map(_data, BUILTIN)
     return "\n".join(map(one_line, lines)) + "\n"
 
 
@@ -47,6 +47,22 @@ def _commit() -> str:
     except GitError as error:
         return f"commit unknown: {error.reason}"
     return f"commit {commit[:12]}{' with changes' if dirty else ''}"
+
+
+def _cache() -> str:
+    try:
+        cache = find_cache()
+    except (Failure, UsageError) as error:
+        return f"cache unknown: {error}"
+    return f"cache {cache.folder} ({cache.reason})"
+
+
+def _data(name: str) -> str:
+    try:
+        source = find_source(name)
+    except (Failure, UsageError) as error:
+        return f"data {name}: {error}"
+    return f"data {source.name}: {source.where} ({source.reason})"
 
 
 def _version(package: str) -> str:

@@ -13,6 +13,7 @@ from resnet_bench.config import RunConfig
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.models.build import structure
 from resnet_bench.models.weights import Weights, called, read_weights
+from resnet_bench.places import user_path
 from resnet_bench.results import RUNS, RunRow
 from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import RunFolder, StudyFolder, read_json
@@ -35,7 +36,7 @@ def find_weights(place: str, name: NetworkName | None = None) -> Weights:
         UsageError: there are none, they cannot be read, or they are of another network than `name`.
         Failure: the published ones cannot be had.
     """
-    path = Path(place).expanduser()
+    path = user_path(place)
     if path.name == NEWEST:
         path = path.parent
     if not path.is_dir():
