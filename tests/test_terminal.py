@@ -30,6 +30,7 @@ from resnet_bench.study.predict import Example, Prediction, to_json, to_table
 from resnet_bench.study.progress import Clock, Progress
 from resnet_bench.terminal import LifeLine, columns, complain, progress_line, say, sayer
 from resnet_bench.text import command, listing
+from resnet_bench.training.engine import TrainStep
 from tests import studies
 
 HOSTILE = "[wild] :dog:\x1b[2J\x9b\u202e\nnext|\ud8ff"
@@ -177,6 +178,22 @@ def test_work_that_ends_badly_is_over(signs: Signs) -> None:
     assert signs.works == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "told"), [("compile", "compiling plain-20"), ("graph", "capturing a CUDA graph of plain-20")]
+)
+def test_a_network_that_is_built_is_told_of(
+    mode: str, told: str, signs: Signs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = object.__new__(TrainStep)
+    step.mode = mode
+    monkeypatch.setattr(TrainStep, "_build", lambda _: float(len(signs.works)))
+    assert step.build("plain-20") == 1.0
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainStep, "_build", lambda _: signs.beat())
+        step.build("plain-20")
+    assert vars(signs)["told"] == [(told, 0.0)]
+
+
 def test_who_uses_the_library_alone_is_told_nothing() -> None:
     assert busy_module._signs == []
     with busy("compiling"):
@@ -307,6 +324,15 @@ def test_no_warning_of_a_library_is_shown() -> None:
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
         assert done.stderr.count("RuntimeWarning: of a library") == count == done.stderr.count("logged")
         assert done.stderr.count("of a child\n") == count - 1
+
+
+def test_a_command_shows_no_warning_of_a_library(tmp_path: Path) -> None:
+    code = "import resnet_bench.study.status as status, sys; from resnet_bench.cli import main\n"
+    code += "import warnings, logging\ndef table(study):\n"
+    code += "    warnings.warn('smallest subnormal', UserWarning); logging.warning('font'); return 'done\\n'\n"
+    code += "status.status_table = table; sys.exit(main(['status', sys.argv[1]]))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("done\n", "")
 
 
 def test_warnings_that_are_errors_stay_errors(monkeypatch: pytest.MonkeyPatch) -> None:

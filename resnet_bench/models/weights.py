@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from resnet_bench.architectures import CIFAR, IMAGENET, NAMED, NetworkName, check_network, display_name
+from resnet_bench.busy import busy
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import read_regular
@@ -229,6 +230,7 @@ def _published(name: NetworkName) -> Weights:
     return Weights(tensors, origin, name, tuple(published.meta["categories"]), Inputs.imagenet())
 
 
+@busy("fetching the published weights")
 def _fetched(url: str, short: str) -> bytes:
     """What is at `url`, from torch's cache or the net; its name holds the first digits of its SHA-256."""
     path = _torch_folder() / url.rsplit("/", 1)[1]

@@ -26,6 +26,7 @@ from resnet_bench.study.mode import choose_execution
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
 from resnet_bench.study.progress import Clock, Listener, Progress
 from resnet_bench.study.run import Session, execute
+from resnet_bench.text import visible
 from resnet_bench.throughput import time_in_turn
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
@@ -158,6 +159,7 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
     return Outcome(collect_now(session.study), failed)
 
 
+@busy("waiting until no other process writes here")
 def open_plan(study: StudyFolder, plan: Plan, dataset: Dataset) -> None:
     """Write down what the study consists of, and how its images were split.
 
@@ -190,6 +192,7 @@ def _probed_rate(session: Session, plan: Plan) -> float:
         return typical_rate(session.data.device.type, session.fingerprint.threads)  # the runs will say what is wrong
 
 
+@busy("waiting until no other process writes here")
 def collect_now(study: StudyFolder) -> list[RunRow]:
     """Collect what is finished; its rows."""
     with study.lock():
@@ -285,7 +288,7 @@ def _why_failed(session: Session, folder: RunFolder, lock: Lock, error: Exceptio
         return str(lost)
     if isinstance(error, Failure | UsageError):
         raise error
-    write_atomically(folder.failure, traceback.format_exc().encode())
+    write_atomically(folder.failure, visible(traceback.format_exc()).encode())
     return f"{_advice(error)} (see {folder.failure})"
 
 

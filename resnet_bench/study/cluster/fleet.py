@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import Any
 
+from resnet_bench.busy import busy
 from resnet_bench.config import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError, first_line
@@ -103,6 +104,7 @@ class Fleet:
         self.spared: dict[str, set[str]] = {}  # by run: nodes that it had bad luck on
         self.unseen: dict[str, float] = {}  # since when the result of a finished run is not to be seen
 
+    @busy("a node prepares the study")
     def settle(self, execution: Execution, mode: str) -> Settled:
         """Have a node find out how the study is executed, in this mode or in the settled one.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from resnet_bench.busy import busy
 from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.machine import available_cores
 from resnet_bench.study.cluster.shared import Answer, Terms
@@ -49,7 +50,8 @@ def connected(address: str | None) -> Iterator[Any]:
     # Ray's processes inherit what is blocked: the hang-up of a terminal would end them before the runs have saved.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start)
+        with busy("starting Ray" if address is None else "joining the Ray cluster"):
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **start)
     except SystemExit:  # what Ray's handler makes of SIGTERM until it is back
         raise StoppedAtOnce(signal.SIGTERM) from None
     except Exception as error:  # it raises all kinds
@@ -186,6 +188,7 @@ class Nodes:
         """For the log."""
         return f"Ray cluster, nodes: {len(self.fit)}; runs at once: {self.slots()}, with {self.demand} each"
 
+    @busy("waiting for the answers of the nodes")
     def wait_until_known(self) -> None:
         """Look at all nodes, and say what they have room for.
 

@@ -21,6 +21,7 @@ from resnet_bench.study.progress import LINE_SECONDS
 from resnet_bench.study.run import Session, utc_now
 from resnet_bench.study.stopping import Stopped, StopRequest
 from resnet_bench.study.sweep import do_if_free, prepare, rate_of
+from resnet_bench.text import one_line
 
 LOG = "log.txt"
 
@@ -61,7 +62,7 @@ class Log:
         """A line, with the time."""
         if self.path is not None:
             with contextlib.suppress(OSError), self.path.open("a") as file:
-                file.write(f"{utc_now()} {line}\n")
+                file.write(f"{utc_now()} {one_line(line)}\n")
 
     def waiting(self, count: int) -> None:
         """Not here: the task ends, and is tried again."""
