@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,12 @@ COUNT = 40
 NAMES = [CLASSES[number % 4] for number in range(COUNT)]  # four of ten classes
 
 
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.fixture
 def kaggle(tmp_path: Path) -> Path:
     """The folder as it is when both archives are unpacked."""
@@ -28,9 +36,8 @@ def kaggle(tmp_path: Path) -> Path:
     for name in ("train", "test"):
         (folder / name).mkdir(parents=True)
     for number in range(1, COUNT + 1):
-        pixels = luck.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "train" / f"{number}.png")
-    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / "test" / "1.png")
+        (folder / "train" / f"{number}.png").write_bytes(png(luck.integers(0, 256, (3, 32, 32), dtype=np.uint8)))
+    (folder / "test" / "1.png").write_bytes(png(np.zeros((3, 32, 32), np.uint8)))
     rows = [f"{number},{name}\n" for number, name in enumerate(NAMES, start=1)]
     (folder / "trainLabels.csv").write_text("".join(["id,label\n", *rows]))
     return folder

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from resnet_bench.data.cifar import CIFAR10, CIFAR100, CLASSES, CifarFiles
 from resnet_bench.data.known import KNOWN
@@ -19,15 +18,10 @@ from resnet_bench.data.sources import find_source
 from resnet_bench.errors import UsageError
 from tests.test_cifar import CLASSES as PUBLISHED
 from tests.test_cifar import FILES, PER_BATCH, write_folder
+from tests.test_kaggle import png
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed (make install sets it up)")
 TRAIN, TEST = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
-
-
-def png(pixels: np.ndarray[Any, Any]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
-    return file.getvalue()
 
 
 def parquet_bytes(images: np.ndarray[Any, Any], image: str = "img", **labels: np.ndarray[Any, Any]) -> bytes:

@@ -77,8 +77,8 @@ class KaggleFiles:
         if found := self.find([*places, ("cache", cache)]):
             return found
         raise Failure(
-            f"{TITLE} is not here, and is {self.origin}; unpack it and {PACKED} in it, and set DATA= to the folder that "
-            f"holds {PICTURES}/ and {LABELS}"
+            f"{TITLE} is not here, and is {self.origin}; unpack it and {PACKED} in it, and set DATA= to the folder "
+            f"that holds {PICTURES}/ and {LABELS}"
         )
 
     def read(self, path: Path) -> Dataset:
