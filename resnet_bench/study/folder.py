@@ -123,7 +123,7 @@ class RunFolder:
         if not why and self.result.exists():
             why = f"{self.result} was written by another process meanwhile"
         if why:
-            raise Lost(f"{why}; this process left the run as it is")
+            raise Lost(f"{why}; this process left the run as it is, and the same command goes on")
 
     def read_table(self, table: Table) -> list[Any]:
         """Its rows so far, checked; none if it has not written any."""

@@ -100,6 +100,32 @@ def processes(place: Path, scale: float) -> Line:
     return report(f"{number} processes sweep one study: runs done exactly once", count, f"{runs} runs, {runs} rows")
 
 
+def owners(place: Path, scale: float) -> Line:
+    times = max(6, round(120 * scale))
+    count = checks.lost_ownership(Work(place / "study", small_runs(2)), times, seed=0)
+    return report("a run's lock or folder, or the study, taken away at a random step", count, "nothing damaged")
+
+
+def disks(place: Path, scale: float) -> Line:
+    count = checks.lacking_calls(Work(place / "study", small_runs(1, steps=2)))
+    return report("file systems without fsync of folders, links or locks", count, "without locks: refused at the start")
+
+
+def pipes(place: Path, scale: float) -> Line:
+    count = checks.no_plain_files(Work(place / "study", small_runs(1, steps=2)))
+    return report("pipes and devices in place of a study's files", count, "verify, status and export")
+
+
+def signals(place: Path, scale: float) -> Line:
+    count = checks.signals(Work(place / "study", small_runs(1)), max(1, round(4 * scale)))
+    return report(f"{', '.join(checks.SIGNALS)} in every phase of a run", count, "saved, and gone on with")
+
+
+def hooks(place: Path, scale: float) -> Line:
+    count = checks.foreign_repository(Work(place / "study", small_runs(1, steps=2)))
+    return report("the environment of a git hook, which names another repository", count, "")
+
+
 def soak(place: Path, scale: float) -> Line:
     runs = round(1000 * scale)
     growth, files, rows = checks.soak(place / "study", runs)
@@ -117,7 +143,7 @@ def report(fault: str, count: checks.Count, remark: str) -> Line:
 
 PARTS: dict[str, Callable[[Path, float], Line]] = {
     "kills": kills, "storms": storms, "crash-points": crash_points, "flips": flips, "processes": processes,
-    "soak": soak,
+    "owners": owners, "signals": signals, "disks": disks, "pipes": pipes, "hooks": hooks, "soak": soak,
 }  # fmt: skip
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
 import random
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +25,13 @@ from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import StudyFolder, collect
 from resnet_bench.study.verify import verify
 from resnet_bench.training import checkpoint
-from tests.faults.work import CRASHED, Work, finish, small_runs, start
+from tests.faults.work import CRASHED, LOSSES, Work, command_line, finish, small_runs, start
 
-SECONDS = {"train_seconds", "eval_seconds", "img_per_sec", "exclusive", "started_utc", "attempts", "bit_exact", "study",
-    "checkpoint_digest",}  # fmt: skip
+SIGNALS = {"SIGTERM": 75, "SIGINT": 130, "SIGHUP": 129}  # and the exit codes
+SECONDS = {
+    "train_seconds", "eval_seconds", "img_per_sec", "exclusive", "started_utc", "attempts", "bit_exact", "study",
+    "checkpoint_digest",
+}  # fmt: skip
 
 
 @dataclass
@@ -187,6 +194,157 @@ def truncations(path: Path, parts: int = 16) -> Iterator[bytes]:
     """The file cut off at every 1/parts of its size."""
     content = path.read_bytes()
     return (content[: len(content) * part // parts] for part in range(parts))
+
+
+# ---------------------------------------------------------------------------------------------- owners, places
+
+
+def lost_ownership(work: Work, times: int, seed: int) -> Count:
+    """Take the lock, the folder or the study away from a run at a random step; it stops, and the command goes on."""
+    expected, chance, count = reference(work), random.Random(seed), Count()
+    moved = work.place.with_name(f"{work.place.name}.moved")
+    for number in range(times):
+        how = sorted(LOSSES)[number % len(LOSSES)]
+        first = start(dataclasses.replace(work, fault=f"lost:{how}:{chance.randrange(1, work.runs[0].steps)}"))
+        if how == "taken over":
+            wait_for_a_lock_that_is_gone(work, first)
+            if finish(work) != 0:
+                count.faults.append(f"{how}: the process that took over failed")
+        first.join(120)
+        if first.exitcode != 1:
+            count.faults.append(f"{how}: the process that lost the run ended with {first.exitcode}")
+        if how == "study moved":
+            if work.place.exists():
+                count.faults.append(f"{how}: a ghost of the study was made")
+                shutil.rmtree(work.place)
+            moved.rename(work.place)
+        count.faults += [f"{how}: {fault}" for fault in verify(StudyFolder(work.place))]
+        if finish(work) != 0:
+            count.faults.append(f"{how}: cannot go on")
+        compare(work.place, expected, count)
+        count.faults += [f"{how}: {fault}" for fault in verify(StudyFolder(work.place))]
+        count.tried += 1
+        shutil.rmtree(work.place)
+        shutil.rmtree(work.place.with_name("run.moved"), ignore_errors=True)
+    return count
+
+
+def wait_for_a_lock_that_is_gone(work: Work, child: ForkServerProcess) -> None:
+    """The lock of the first run, which was there."""
+    folder = StudyFolder(work.place).run(work.runs[0].run_id).path
+    while child.is_alive() and not (folder / "config.json").exists():
+        time.sleep(0.01)
+    while child.is_alive() and (folder / ".lock").exists():
+        time.sleep(0.01)
+
+
+def lacking_calls(work: Work) -> Count:
+    """File systems without fsync of folders, or without links: the same rows. Without locks: refused at the start."""
+    expected, count = reference(work), Count()
+    calls = {"fsync": ("EINVAL", "ENOTSUP", "ENOSYS", "EBADF"), "link": ("EPERM", "ENOTSUP", "ENOSYS")}
+    for name, codes in calls.items():
+        for code in codes:
+            count.tried += 1
+            if finish(dataclasses.replace(work, fault=f"no_call:{name}:{code}")) != 0:
+                count.faults.append(f"{name} gave {code}: the sweep failed")
+            compare(work.place, expected, count)
+            count.faults += verify(StudyFolder(work.place))
+            shutil.rmtree(work.place)
+    log = work.place.with_name("command.log")
+    for code in ("ENOSYS", "ENOLCK", "ENOTSUP"):
+        count.tried += 1
+        words = ["sweep", "--study", "demo", "--depths", "8", "--results", str(work.place), "--device", "cpu"]
+        if command_line(words, log, fault=f"no_call:flock:{code}") != 2 or "cannot be locked" not in log.read_text():
+            count.faults.append(f"flock gave {code}: not refused")
+        if work.place.exists():
+            count.faults.append(f"flock gave {code}: something was made")
+        log.unlink()
+    return count
+
+
+STUDY_FILES = ("plan.csv", "runs.csv", "curves.csv", "SHA256SUMS")
+RUN_FILES = ("result.json", "config.json", "environment.json", "curves.csv", "checkpoint.pt")
+
+
+def no_plain_files(work: Work, kinds: tuple[str, ...] = ("pipe", "device"), seconds: float = 60) -> Count:
+    """Put a pipe, or a link to an endless device, in place of a finished study's files: no command waits or reads."""
+    assert finish(work) == 0
+    count, place, log = Count(), work.place, work.place.with_name("command.log")
+    run = StudyFolder(place).run_folders()[0].path
+    for path in [*(place / name for name in STUDY_FILES), *(run / name for name in RUN_FILES)]:
+        kept = path.rename(place.with_name("kept"))
+        for kind in kinds:
+            if kind == "pipe":
+                os.mkfifo(path)
+            else:
+                path.symlink_to("/dev/zero")
+            for words in (
+                ["verify", place],
+                ["status", place],
+                ["export", run, "--out", place.with_name("out.safetensors")],
+            ):
+                count.tried += 1
+                try:
+                    code = command_line([str(word) for word in words], log, seconds=seconds)
+                except AssertionError:
+                    count.faults.append(f"{words[0]} waits for a {kind} as {path.name}")
+                    continue
+                if code not in (0, 1, 2) or (words[0] == "verify" and code == 0) or "Traceback" in log.read_text():
+                    count.faults.append(f"{words[0]} with a {kind} as {path.name} ended with {code}")
+                log.unlink(missing_ok=True)
+            path.unlink()
+        kept.rename(path)
+    return count
+
+
+def foreign_repository(work: Work) -> Count:
+    """What git exports to a hook names another repository: it is not touched, and not what is recorded."""
+    other, count = work.place.with_name("other"), Count()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(other), *author, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=environ).stdout.strip()
+
+    other.mkdir()
+    (other / "file").write_text("mine")
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "mine"]):
+        git(*words)
+    commit, before = git("rev-parse", "HEAD"), _contents(other)
+    settings = {"GIT_DIR": other / ".git", "GIT_INDEX_FILE": other / ".git" / "index", "GIT_WORK_TREE": other}
+    for names in (("GIT_DIR",), ("GIT_INDEX_FILE",), tuple(settings)):
+        count.tried += 1
+        chosen = tuple((name, str(settings[name])) for name in names)
+        if finish(dataclasses.replace(work, environ=chosen)) != 0:
+            count.faults.append(f"{names}: the sweep failed")
+        rows = read_csv(work.place / RUNS.file, RUNS)
+        if any(row.git_commit == commit for row in rows):
+            count.faults.append(f"{names}: the commit of the other repository is recorded")
+        if _contents(other) != before:
+            count.faults.append(f"{names}: the other repository was written to")
+        shutil.rmtree(work.place)
+    return count
+
+
+def _contents(place: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+
+
+def signals(work: Work, times: int) -> Count:
+    """Every signal that asks to stop, in every phase of a run: saved, its own exit code, and gone on with."""
+    expected, count = reference(work), Count()
+    for phase, (number, code) in list(itertools.product(("step", "eval", "save", "publish"), SIGNALS.items())) * times:
+        count.tried += 1
+        ended = finish(dataclasses.replace(work, fault=f"signal_in:{phase}:{number}:1"))
+        if ended != code:
+            count.faults.append(f"{number} in {phase}: ended with {ended}")
+        if finish(work) != 0:
+            count.faults.append(f"{number} in {phase}: cannot go on")
+        compare(work.place, expected, count)
+        count.faults += verify(StudyFolder(work.place))
+        shutil.rmtree(work.place)
+    return count
 
 
 # ---------------------------------------------------------------------------------------------- many processes

@@ -30,7 +30,7 @@ from resnet_bench.training import checkpoint
 from tests import test_cifar
 from tests.conftest import ROOT
 from tests.faults import checks
-from tests.faults.work import CRASHED, Work, command_line, finish, small_runs, start
+from tests.faults.work import CRASHED, LOSSES, Work, command_line, finish, small_runs, start
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_f22_preemption_storm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", ["step", "eval", "save", "publish"])
-@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.parametrize(("number", "code"), checks.SIGNALS.items())
 def test_f3_a_signal_stops_politely_and_the_same_command_goes_on(
     work: Work, phase: str, number: str, code: int
 ) -> None:
@@ -288,8 +288,14 @@ def test_f8_disk_errors_end_the_sweep_name_the_path_and_lose_nothing(
 
 def test_f9_a_study_that_is_deleted_meanwhile_is_one_line(work: Work) -> None:
     assert finish(dataclasses.replace(work, fault=f"folder_deleted:{work.place}")) == 1
-    assert str(work.place) in log_of(work) and "Traceback" not in log_of(work)
+    assert f"{work.place} was moved or deleted meanwhile" in log_of(work) and "Traceback" not in log_of(work)
+    assert not work.place.exists()  # no ghost of it is made
     assert finish(work) == 0
+
+
+def test_file_systems_that_lack_a_call_are_borne_or_refused_at_once(tmp_path: Path) -> None:
+    count = checks.lacking_calls(Work(tmp_path / "study", small_runs(1, steps=2)))
+    assert count.faults == [] and count.tried == 10
 
 
 def test_f10_too_little_space_is_found_before_the_first_step(
@@ -329,6 +335,30 @@ def test_f11_a_dead_process_frees_its_run_and_status_tells_running_from_interrup
     child.kill()
     child.join()
     assert "interrupted" in status_table(study)
+
+
+def test_who_lost_a_run_damages_nothing_and_the_same_command_goes_on(work: Work) -> None:
+    count = checks.lost_ownership(work, times=len(LOSSES), seed=0)
+    assert count.faults == [] and count.tried == len(LOSSES)
+
+
+def test_control_without_a_look_at_the_lock_a_finished_run_is_damaged(work: Work) -> None:
+    work = dataclasses.replace(work, runs=small_runs(1, steps=40))
+    first = start(dataclasses.replace(work, fault="blind_owner"))
+    checks.wait_for_a_lock_that_is_gone(work, first)
+    assert finish(work) == 0
+    first.join(120)
+    assert any("altered since the run was finished" in fault for fault in verify(StudyFolder(work.place)))
+
+
+def test_a_repository_that_a_hook_names_is_left_alone(tmp_path: Path) -> None:
+    count = checks.foreign_repository(Work(tmp_path / "study", small_runs(1, steps=2)))
+    assert count.faults == [] and count.tried == 3
+
+
+def test_pipes_in_place_of_a_study_s_files_hold_nothing_up(tmp_path: Path) -> None:
+    count = checks.no_plain_files(Work(tmp_path / "study", small_runs(1, steps=2)), kinds=("pipe",), seconds=20)
+    assert count.faults == [] and count.tried == 27
 
 
 # ---------------------------------------------------------------------------------------------- bad numbers, memory

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import multiprocessing
 import os
 import shutil
 import signal
+import stat
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
@@ -52,6 +55,7 @@ class Work:
     data: str = "synthetic"  # or "digits"
     checkpoint_seconds: float = 0.0
     fault: str = ""  # name of a function below, with its arguments after colons
+    environ: tuple[tuple[str, str], ...] = ()  # set before anything is done
 
 
 def small_runs(count: int = 1, **values: Any) -> tuple[RunConfig, ...]:
@@ -88,6 +92,7 @@ def finish(work: Work, seconds: float = 120) -> int:
 def perform(work: Work) -> None:
     """Sweep, in this process; exits as the command line would."""
     sys.stderr = sys.stdout = (work.place.parent / f"{work.place.name}.log").open("a")
+    os.environ.update(work.environ)
     device = torch.device("cpu")
     configure(device, threads=1)
     dataset = _dataset(work.data)
@@ -115,11 +120,11 @@ def _dataset(name: str) -> Dataset:
     return DIGITS if name == "digits" else synthetic((3, 8, 8), num_train=96, num_test=32, num_classes=4)
 
 
-def command_line(words: list[str], log: Path, fault: str = "") -> int:
+def command_line(words: list[str], log: Path, fault: str = "", seconds: float = 120) -> int:
     """`resnet-bench` in a child, with something that goes wrong; its exit code."""
     child = CONTEXT.Process(target=_command_line, args=(words, log, fault), daemon=True)
     child.start()
-    child.join(120)
+    child.join(seconds)
     if child.is_alive():
         child.kill()
         raise AssertionError(f"still running: {words}")
@@ -248,6 +253,76 @@ def folder_deleted(place: str) -> Any:
 
 
 @contextlib.contextmanager
+def lost(how: str, step: str) -> Any:
+    """While that step of plain networks runs, somebody takes the run's lock, its folder or the study away."""
+    todo = [LOSSES[how]]
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(sink: run_module.RunSink, state: Any) -> None:
+            if todo and state.step == int(step) and sink.folder.path.name.startswith("plain"):
+                todo.pop()(sink.folder.path)
+            original(sink, state)
+
+        return call
+
+    with _patched(run_module.RunSink, "step", make):
+        yield
+
+
+def _remove_lock(folder: Path) -> None:
+    (folder / ".lock").unlink()
+
+
+def _replace_lock(folder: Path) -> None:
+    (folder / ".lock").unlink()
+    (folder / ".lock").touch()
+
+
+def _wait_for_another(folder: Path) -> None:
+    """Without the lock, until another process has finished the run."""
+    (folder / ".lock").unlink()
+    end = time.monotonic() + 100
+    while not (folder / "result.json").exists():
+        assert time.monotonic() < end, "nobody took the run over"
+        time.sleep(0.01)
+
+
+def _move_run(folder: Path) -> None:
+    folder.rename(folder.parent.parent.with_name("run.moved"))
+
+
+def _move_study(folder: Path) -> None:
+    study = folder.parent.parent
+    study.rename(study.with_name(f"{study.name}.moved"))
+
+
+LOSSES: dict[str, Callable[[Path], None]] = {
+    "lock removed": _remove_lock,
+    "lock replaced": _replace_lock,
+    "taken over": _wait_for_another,
+    "run deleted": shutil.rmtree,
+    "run moved": _move_run,
+    "study moved": _move_study,
+}
+
+
+@contextlib.contextmanager
+def no_call(name: str, code: str) -> Any:
+    """A file system that lacks a call: `fsync` of folders, `link`, or `flock`."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(target: Any, *arguments: Any, **options: Any) -> Any:
+            if name != "fsync" or stat.S_ISDIR(os.fstat(target).st_mode):
+                raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+            return original(target, *arguments, **options)
+
+        return call
+
+    with _patched(fcntl if name == "flock" else os, name, make):
+        yield
+
+
+@contextlib.contextmanager
 def not_finite(what: str, step: str) -> Any:
     """After the given step, a weight or a BN statistic of plain networks is not a number."""
     steps = 0
@@ -339,6 +414,15 @@ def without_lock() -> Any:
         yield
 
 
+@contextlib.contextmanager
+def blind_owner() -> Any:
+    """Negative control: who lost a run to another process does not look, and goes on to write."""
+    from resnet_bench.study.folder import RunFolder
+
+    with lost("taken over", "3"), _patched(RunFolder, "check_owned", lambda original: lambda *_: None):
+        yield
+
+
 class FreeLock(Lock):
     """One that nobody holds."""
 
@@ -349,7 +433,7 @@ class FreeLock(Lock):
 FAULTS: dict[str, Callable[..., contextlib.AbstractContextManager[Any]]] = {
     function.__name__: function
     for function in (
-        crash_at, disk_error, signal_in, folder_deleted, not_finite, out_of_memory,
-        forgetful_batches, without_replace, without_lock,
+        crash_at, disk_error, signal_in, folder_deleted, lost, no_call, not_finite, out_of_memory,
+        forgetful_batches, without_replace, without_lock, blind_owner,
     )
 }  # fmt: skip
