@@ -62,11 +62,11 @@ def mutated_value(draw: st.DrawFn, valid: Any) -> Any:
             key = draw(st.sampled_from(sorted(place, key=repr) if isinstance(place, dict) else range(len(place))))
         kind = draw(st.sampled_from(("absurd", "absurd", "remove", "add")))
         if kind == "absurd" or place is root:
-            place[key] = draw(st.sampled_from(ABSURD))
+            place[key] = copy.deepcopy(draw(st.sampled_from(ABSURD)))
         elif kind == "remove":
             del place[key]
         elif isinstance(place, dict):
-            place[draw(st.sampled_from(("", "stranger", "\x1b")))] = draw(st.sampled_from(ABSURD))
+            place[draw(st.sampled_from(("", "stranger", "\x1b")))] = copy.deepcopy(draw(st.sampled_from(ABSURD)))
         else:
-            place.append(draw(st.sampled_from(ABSURD)))
+            place.append(copy.deepcopy(draw(st.sampled_from(ABSURD))))
     return root[0]
