@@ -108,12 +108,11 @@ def _plain(names: list[str]) -> list[str]:
     """Without what wrappers put before them: known words, and any word that all names begin with."""
     for prefix in PREFIXES * 2:
         names = [name.removeprefix(prefix) for name in names]
-    first = {name.partition(".")[0] for name in names}
-    rest = [name.partition(".")[2] for name in names]
-    # A network has more than one part, and its parts have parts: what is left of one layer alone is its names.
-    if len(first) == 1 and all(rest) and len({name.partition(".")[0] for name in rest if "." in name}) > 1:
-        return _plain(rest)
-    return names
+    rest = names
+    while len({name.partition(".")[0] for name in rest}) == 1 and all("." in name for name in rest):
+        rest = [name.partition(".")[2] for name in rest]
+    # A network has more than one part that has parts: what is left of a single layer alone is its names.
+    return rest if len({name.partition(".")[0] for name in rest if "." in name}) > 1 else names
 
 
 def _short(name: Any) -> str:

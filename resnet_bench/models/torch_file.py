@@ -36,7 +36,7 @@ BESIDE = {
     "argparse": ("Namespace",),
     "builtins": (
         "set", "frozenset", "complex", "bytearray", "slice", "range",
-        "list", "dict", "tuple", "str", "int", "float", "bool", "object",
+        "list", "dict", "tuple", "str", "bytes", "int", "float", "bool", "object", "long", "unicode",
     ),
     "collections": ("defaultdict", "Counter", "deque"),
     "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
