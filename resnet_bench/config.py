@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from resnet_bench.architectures import (
@@ -23,6 +23,7 @@ from resnet_bench.architectures import (
     display_name,
 )
 from resnet_bench.errors import UsageError
+from resnet_bench.schema import Rule
 
 # Fields that older runs have not.
 LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")
@@ -33,6 +34,7 @@ SCHEDULES = ("step", "cosine")
 USUAL = {"sgd": None, "adam": (1e-3, 1e-4), "adamw": (1e-3, 1e-2)}
 # How a network is trained on new data: from scratch, or from another's weights, the classifier alone or all of it.
 SCRATCH, EXTRACTION, FINE_TUNE = TRANSFER_MODES = ("scratch", "feature-extraction", "fine-tune")
+POSITIVE = Rule(1)
 LARGE_SIDE = 128  # pixels: from here on ImageNet-style networks have the 7x7 stem
 # A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
 AUGMENTATION_OF = {"mnist": "crop", "kmnist": "crop", "svhn": "crop", "digits": "none"}
@@ -48,22 +50,22 @@ class RunConfig:
     protocol: str  # name and version of the rules below; results are compared only within one
     dataset: str  # name of the data really used
     arch: str  # "plain" | "residual" | another builder of torchvision, by its name
-    depth: int  # weighted layers
+    depth: int = field(metadata={"rule": Rule(1, 100_000)})  # weighted layers
     shortcut: str  # "a" | "b" | "c"; "none" for plain
     seed: int
-    steps: int  # optimizer updates
-    batch_size: int = 128
+    steps: int = field(metadata={"rule": POSITIVE})  # optimizer updates
+    batch_size: int = field(default=128, metadata={"rule": POSITIVE})
     lr: float = 0.1
     lr_drops: tuple[int, ...] = ()  # steps at which lr is divided by 10
     lr_warmup: float | None = None  # lr until the windowed training error is below lr_warmup_error
     lr_warmup_error: float = 80.0  # percent
-    lr_warmup_window: int = 100  # steps in a window; windows do not overlap
+    lr_warmup_window: int = field(default=100, metadata={"rule": POSITIVE})  # steps in a window; windows do not overlap
     momentum: float = 0.9
     weight_decay: float = 1e-4  # on every parameter, BN and biases included
     # "crop-flip": zero-pad 4, random crop, random flip; "crop" without the flip; "resized-crop-flip": of large images,
     # a box of random size and shape, resized, and a random flip; or "none"
     augmentation: str = "crop-flip"
-    row_every: int = 400  # steps between two rows of the error curves
+    row_every: int = field(default=400, metadata={"rule": POSITIVE})  # steps between two rows of the error curves
     row_train_images: int | None = None  # fixed training images evaluated for a row; None: all
     row_test_images: int | None = None  # fixed test images evaluated for a row; None: all
     final_train_images: int | None = None  # fixed training images evaluated at the last step; None: all

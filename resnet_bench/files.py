@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import io
 import json
 import os
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ NO_SUCH_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 Guard = Callable[[], None]  # asked before a file is put in its place; raises if it is no longer this process's to write
 
 
-def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
-    """The content of a plain file; what is none (a pipe, a device, a folder) is never waited for or read.
+@contextlib.contextmanager
+def open_regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[io.BufferedReader]:
+    """A plain file, open to be read; what is none (a pipe, a device, a folder) is never waited for or read.
 
     Args:
         path: the file.
@@ -37,16 +40,36 @@ def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(error.errno, "is a link, not a plain file", str(path)) from None
+        if error.errno == errno.ENXIO:  # a socket
+            raise OSError(error.errno, "is no plain file", str(path)) from None
         raise
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
         os.close(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            raise _too_large(path, limit)
         raise OSError(errno.EINVAL, "is no plain file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        content = file.read(limit + 1) if status.st_size <= limit else b""
-    if max(status.st_size, len(content)) > limit:
-        raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
+        yield file
+
+
+def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
+    """The content of a plain file; arguments and errors as of `open_regular`."""
+    with open_regular(path, limit, follow=follow) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise _too_large(path, limit)
     return content
+
+
+def sha256_of(path: Path, limit: int, *, follow: bool = False) -> str:
+    """SHA-256 of a plain file, read piece by piece; arguments and errors as of `open_regular`."""
+    with open_regular(path, limit, follow=follow) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _too_large(path: Path, limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
 
 
 def unguarded() -> None:

@@ -10,21 +10,24 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import math
-import re
-import types
+import itertools
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from resnet_bench.config import OPTIMIZERS, POSITIVE, SCHEDULES
 from resnet_bench.errors import UsageError
-from resnet_bench.files import Guard, unguarded, write_atomically
+from resnet_bench.execution import MEMORY_FORMATS, MODES, PRECISIONS
+from resnet_bench.files import Guard, open_regular, unguarded, write_atomically
+from resnet_bench.schema import Invalid, Rule, Scalar, are_doubled, from_json, scalars, to_cell
+from resnet_bench.text import one_line
 
 SCHEMA_VERSION = 1
-RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
 MAX_BYTES = 1 << 30  # of a table that is read: ten thousand runs of a thousand rows are a fifth of it
+CHUNK = 4_096  # rows that are checked at once
 STATUSES = ("ok", "diverged")
 FAMILY = "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem"
 
@@ -35,24 +38,46 @@ def input_size_of(image_shape: tuple[int, int, int]) -> str:
     return f"{height}x{width}x{channels}"
 
 
-def column(meaning: str, unit: str = "", key: bool = False, default: Any = MISSING) -> Any:
+# What the unit of a column says of its values.
+UNITS = {
+    "%": Rule(0, 100),
+    "s": Rule(0, 1e12, measured=True),
+    "epochs": Rule(0, 1e12),
+    "layers": Rule(1, 100_000),
+    "FLOPs": Rule(0, 10**18),
+    **dict.fromkeys(("img/s", "ms", "GFLOP/s", "GB/s", "MHz", "W"), Rule(0, 1e18)),
+}
+RUN_ID = Rule(
+    pattern=r"(?!\.\.?$)[a-z0-9._-]{1,80}", wanted="a run id ([a-z0-9._-], at most 80 characters, not . or ..)"
+)
+DIGEST = Rule(pattern="[0-9a-f]{64}", wanted="a SHA-256 (64 hex digits)")
+DIGEST_OR_NONE = Rule(pattern="([0-9a-f]{64})?", wanted="a SHA-256 (64 hex digits) or empty")
+SIZE = Rule(pattern="([0-9]{1,6}x[0-9]{1,6}x[0-9]{1,6})?", wanted="height x width x channels, as in 32x32x3")
+SEED = Rule(0, 2**31 - 1)
+CLASSES = Rule(2, 1_000_000)
+LOGITS = Rule(0, 1_000_000)  # one class is enough to count a network's work; 0: not recorded
+
+
+def column(meaning: str, unit: str = "", key: bool = False, default: Any = MISSING, rule: Rule | None = None) -> Any:
     """A dataclass field that knows its unit, its meaning, and whether it is part of the table's key.
 
-    Older files lack a column that came later; it has a default, which is what their rows are given.
+    What it may hold is said by its type and by its rule, else by that of its unit. Older files lack a column that came
+    later; it has a default, which is what their rows are given.
     """
-    return field(metadata={"meaning": meaning, "unit": unit, "key": key}, default=default)
+    rule = rule or UNITS.get(unit)
+    return field(metadata={"meaning": meaning, "unit": unit, "key": key, "rule": rule}, default=default)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
     """One run that the study consists of, finished or not."""
 
-    run_id: str = column("readable, content-addressed name of the run", key=True)
+    run_id: str = column("readable, content-addressed name of the run", key=True, rule=RUN_ID)
     family: str = column(FAMILY, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name")
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
-    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
+    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)", rule=SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +93,10 @@ class SplitRow:
 class CurveRow:
     """The state of one run after `step` optimizer updates."""
 
-    run_id: str = column("the run", key=True)
+    run_id: str = column("the run", key=True, rule=RUN_ID)
     step: int = column("optimizer updates so far", "steps", key=True)
     epoch: float = column("training images seen / size of the training set", "epochs")
-    lr: float = column("learning rate of the last update")
+    lr: float = column("learning rate of the last update", rule=Rule(0))
     train_loss: float = column("mean cross-entropy since the last row, train mode, augmented", "nats")
     train_top1_err: float = column("running training error since the last row, train mode, augmented", "%")
     train_clean_loss: float = column("mean cross-entropy on training images, eval mode, not augmented", "nats")
@@ -90,31 +115,37 @@ class CurveRow:
 class RunRow:
     """One finished run: what was trained, on what, where, and what came out."""
 
-    run_id: str = column("readable, content-addressed name of the run", key=True)
+    run_id: str = column("readable, content-addressed name of the run", key=True, rule=RUN_ID)
     study: str = column("the study's folder under results/")
     dataset: str = column("name of the data that were really used")
-    dataset_digest: str = column("SHA-256 over decoded pixels and labels")
+    dataset_digest: str = column("SHA-256 over decoded pixels and labels", rule=DIGEST)
     family: str = column(FAMILY, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name")
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
-    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)")
+    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)", rule=SEED)
     protocol: str = column("name and version of the training protocol")
-    status: str = column("ok, or diverged: the loss was not finite, which is a result")
+    status: str = column("ok, or diverged: the loss was not finite, which is a result", rule=Rule(among=STATUSES))
     steps: int = column("optimizer updates done", "steps")
     diverged_step: int | None = column("first step whose loss was not finite", "steps")
-    batch_size: int = column("images per step", "images")
-    lr: float = column("the schedule's highest learning rate")
-    optimizer: str = column("sgd (with momentum), adam or adamw", default="sgd")
-    schedule: str = column("of the learning rate: step or cosine", default="step")
+    batch_size: int = column("images per step", "images", rule=POSITIVE)
+    lr: float = column("the schedule's highest learning rate", rule=Rule(0))
+    optimizer: str = column("sgd (with momentum), adam or adamw", default="sgd", rule=Rule(among=OPTIMIZERS))
+    schedule: str = column("of the learning rate: step or cosine", default="step", rule=Rule(among=SCHEDULES))
     lr_warmup_steps: int | None = column(
         "steps at the lower first rate (config.json: rule, window); empty: no such phase", "steps"
     )
-    weights: str = column("SHA-256 of what all layers but the classifier began with; empty: drawn by seed", default="")
+    weights: str = column(
+        "SHA-256 of what all layers but the classifier began with; empty: drawn by seed",
+        default="",
+        rule=DIGEST_OR_NONE,
+    )
     weights_origin: str = column("where those are from: study and run, file, or torchvision", default="")
     frozen_parts: int = column("stem and stages that were not trained, from the first", default=0)
-    input_size: str = column("height x width x channels of an image; empty: not recorded", "pixels", default="")
-    num_classes: int = column("classes of the data")
+    input_size: str = column(
+        "height x width x channels of an image; empty: not recorded", "pixels", default="", rule=SIZE
+    )
+    num_classes: int = column("classes of the data", rule=CLASSES)
     train_images: int | None = column("that the run was trained on; empty: not recorded", "images", default=None)
     validation_images: int | None = column("kept from training, to select a state by", "images", default=None)
     params: int = column("parameters")
@@ -131,12 +162,15 @@ class RunRow:
     best_test_top1_err: float | None = column("lowest test error over rows with the whole test set; no headline", "%")
     best_step: int | None = column("step of the lowest test error", "steps")
     step_below_80_err: int | None = column("first row whose running training error is under 80 %", "steps")
-    init_digest: str = column("SHA-256 over the initial weights that twins share")
-    batches_digest: str = column("chained SHA-256 over dataset digest and every index, offset and flip drawn")
-    eval_digest: str = column("SHA-256 over the indices of the images evaluated in rows and at the end")
+    init_digest: str = column("SHA-256 over the initial weights that twins share", rule=DIGEST)
+    batches_digest: str = column(
+        "chained SHA-256 over dataset digest and every index, offset and flip drawn", rule=DIGEST
+    )
+    eval_digest: str = column("SHA-256 over the indices of the images evaluated in rows and at the end", rule=DIGEST)
     checkpoint_digest: str = column(
         "SHA-256 of what its checkpoint.pt holds (in the seal's second line): the last state, and the selected one; "
         "empty: not recorded, or diverged",
+        rule=DIGEST_OR_NONE,
         default="",
     )
     train_seconds: float = column("seconds in training steps", "s")
@@ -144,30 +178,44 @@ class RunRow:
     img_per_sec: float = column("training images per second of train_seconds", "img/s")
     exclusive: bool | None = column("did other processes use under 5 % of the processors (last attempt)")
     device: str = column("processor or GPU model")
-    threads: int = column("CPU threads within one operation")
-    precision: str = column("fp32, tf32 or bf16")
-    compile: str = column("how the step was executed: eager, compile or graph; one mode for a whole study")
+    threads: int = column("CPU threads within one operation", rule=POSITIVE)
+    precision: str = column("fp32, tf32 or bf16", rule=Rule(among=PRECISIONS))
+    compile: str = column(
+        "how the step was executed: eager, compile or graph; one mode for a whole study", rule=Rule(among=MODES)
+    )
     torch_version: str = column("torch release and build")
-    git_commit: str = column("commit of the code, empty outside a checkout")
+    git_commit: str = column(
+        "commit of the code, empty outside a checkout",
+        rule=Rule(pattern="[0-9a-f]{0,64}", wanted="a commit (hex digits)"),
+    )
     git_dirty: bool | None = column("did tracked files differ from that commit")
     started_utc: str = column("start of the first attempt, ISO 8601")
-    attempts: int = column("how often the run was started")
+    attempts: int = column("how often the run was started", rule=POSITIVE)
     bit_exact: bool = column("were all attempts on the same hardware, software and commit")
     schema_version: int = column("version of this schema")
+
+    def check_together(self) -> None:
+        """Raise Invalid for a step after the last one."""
+        for name in ("diverged_step", "lr_warmup_steps", "selected_step", "best_step", "step_below_80_err"):
+            step = getattr(self, name)
+            if step is not None and step > self.steps:
+                raise Invalid(f"{step} is after the last step, {self.steps}", name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignalRow:
     """What one weighted layer does at one moment of a run, for one fixed batch in train mode, not augmented."""
 
-    run_id: str = column("the run", key=True)
+    run_id: str = column("the run", key=True, rule=RUN_ID)
     step: int = column("optimizer updates so far; 0: before the first", "steps", key=True)
     layer: str = column("name of the layer in the network", key=True)
     layer_index: int = column("its place on the main path, 1 for the first")
-    response_std: float = column("standard deviation of its response: after BN, before addition and ReLU")
-    grad_norm: float = column("L2 norm of the loss's gradient by its weights")
-    weight_norm: float = column("L2 norm of its weights")
-    dead_fraction: float | None = column("share of its channels that are 0 after ReLU throughout the batch; 0 to 1")
+    response_std: float = column("standard deviation of its response: after BN, before addition and ReLU", rule=Rule(0))
+    grad_norm: float = column("L2 norm of the loss's gradient by its weights", rule=Rule(0))
+    weight_norm: float = column("L2 norm of its weights", rule=Rule(0))
+    dead_fraction: float | None = column(
+        "share of its channels that are 0 after ReLU throughout the batch; 0 to 1", rule=Rule(0, 1)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +225,7 @@ class ConfusionRow:
     At its last step, or in the state that validation images selected.
     """
 
-    run_id: str = column("the run", key=True)
+    run_id: str = column("the run", key=True, rule=RUN_ID)
     true_class: str = column("what the images show", key=True)
     predicted_class: str = column("what the network says", key=True)
     images: int = column("test images; pairs of classes without any are left out, save a class with itself", "images")
@@ -191,8 +239,8 @@ class ComplexityRow:
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
-    input_size: str = column("height x width x channels of an image", "pixels", key=True)
-    num_classes: int = column("length of the logits", key=True)
+    input_size: str = column("height x width x channels of an image", "pixels", key=True, rule=SIZE)
+    num_classes: int = column("length of the logits", key=True, rule=LOGITS)
     params: int = column("trainable parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
     fvcore_total: int = column("fvcore's total in eval mode: macs, 2 per element for BN, 1 for average pooling")
@@ -209,8 +257,8 @@ class LayerRow:
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
-    input_size: str = column("height x width x channels of an image", "pixels", key=True, default="")
-    num_classes: int = column("length of the logits", key=True, default=0)
+    input_size: str = column("height x width x channels of an image", "pixels", key=True, default="", rule=SIZE)
+    num_classes: int = column("length of the logits", key=True, default=0, rule=LOGITS)
     layer: str = column("name of the layer in the network", key=True)
     kind: str = column("conv, batch norm, max pool, pool, linear")
     output_shape: str = column("channels x height x width of what it puts out", "elements")
@@ -224,19 +272,25 @@ class LayerRow:
 class ThroughputRow:
     """Speed of one network in one mode, measured in rounds, in turn with the other networks of its depth."""
 
-    fingerprint: str = column("first 8 hex digits of a SHA-256 over hardware, software and settings", key=True)
+    fingerprint: str = column(
+        "first 8 hex digits of a SHA-256 over hardware, software and settings",
+        key=True,
+        rule=Rule(pattern="[0-9a-f]{8}", wanted="8 hex digits"),
+    )
     family: str = column(FAMILY, key=True, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
     mode: str = column("train_step: batch, forward, backward, update, error counting; inference: forward", key=True)
-    batch_size: int = column("images per step", "images", key=True)
-    precision: str = column("fp32, tf32 or bf16", key=True)
-    memory_format: str = column("nchw or nhwc", key=True)
-    optimizer: str = column("whose update a train step makes: sgd, adam or adamw", key=True, default="sgd")
-    compile: str = column("how it was executed: eager, compile or graph", key=True)
-    input_size: str = column("height x width x channels of an image", "pixels", key=True)
-    num_classes: int = column("length of the logits", key=True)
+    batch_size: int = column("images per step", "images", key=True, rule=POSITIVE)
+    precision: str = column("fp32, tf32 or bf16", key=True, rule=Rule(among=PRECISIONS))
+    memory_format: str = column("nchw or nhwc", key=True, rule=Rule(among=MEMORY_FORMATS))
+    optimizer: str = column(
+        "whose update a train step makes: sgd, adam or adamw", key=True, default="sgd", rule=Rule(among=OPTIMIZERS)
+    )
+    compile: str = column("how it was executed: eager, compile or graph", key=True, rule=Rule(among=MODES))
+    input_size: str = column("height x width x channels of an image", "pixels", key=True, rule=SIZE)
+    num_classes: int = column("length of the logits", key=True, rule=LOGITS)
     img_per_sec: float = column("images per second, median over rounds", "img/s")
     img_per_sec_iqr: float = column("interquartile range over rounds", "img/s")
     rounds: int = column("timed rounds, each of at least 0.3 s, after a warm-up of three steps and 0.3 s")
@@ -250,15 +304,18 @@ class ThroughputRow:
     achieved_gflops: float = column("flops_per_step per time of a batch", "GFLOP/s")
     peak_gflops: float = column("a large matrix product in the same precision, in the same session", "GFLOP/s")
     peak_gbytes: float = column("a large copy in the same session, read and written", "GB/s")
-    utilisation: float = column("achieved_gflops in percent of peak_gflops", "%")
+    utilisation: float = column("achieved_gflops in percent of peak_gflops", "%", rule=Rule(0, 1e6))
     exclusive: bool | None = column("did other processes use under 5 % of the processors while it was measured")
     device: str = column("processor or GPU model")
-    threads: int = column("CPU threads within one operation")
+    threads: int = column("CPU threads within one operation", rule=POSITIVE)
     gpu_clock_mhz: int | None = column("clock of the GPU's multiprocessors right after; empty on CPU", "MHz")
     gpu_power_limit_watts: float | None = column("enforced power limit of the GPU; empty on CPU", "W")
     gpu_throttled: str = column("active reasons why the GPU slowed its clocks; empty: none, or CPU")
     torch_version: str = column("torch release and build")
-    git_commit: str = column("commit of the code, empty outside a checkout")
+    git_commit: str = column(
+        "commit of the code, empty outside a checkout",
+        rule=Rule(pattern="[0-9a-f]{0,64}", wanted="a commit (hex digits)"),
+    )
     measured_utc: str = column("when, ISO 8601")
 
 
@@ -266,7 +323,7 @@ class ThroughputRow:
 class ConstructionRow:
     """A deep plain net made from a trained shallow one by inserting layers that pass everything through."""
 
-    seed: int = column("of the trained shallow net", key=True)
+    seed: int = column("of the trained shallow net", key=True, rule=SEED)
     shallow_depth: int = column("layers of the trained net", "layers", key=True)
     deep_depth: int = column("layers of the constructed net", "layers", key=True)
     test_images: int = column("test images that both were run on, in eval mode", "images")
@@ -283,7 +340,7 @@ class ConstructionRow:
 class ContinuationRow:
     """The constructed net, trained on by the study's own protocol from its first step."""
 
-    seed: int = column("of the trained shallow net, and of the batches", key=True)
+    seed: int = column("of the trained shallow net, and of the batches", key=True, rule=SEED)
     shallow_depth: int = column("layers of the trained net", "layers", key=True)
     deep_depth: int = column("layers of the constructed net", "layers", key=True)
     step: int = column("optimizer updates so far; 0: as constructed", "steps", key=True)
@@ -295,7 +352,7 @@ class ContinuationRow:
 class LesionRow:
     """A trained net without one of its blocks (two layers): what is left is its shortcut, or nothing in a plain net."""
 
-    run_id: str = column("the trained net", key=True)
+    run_id: str = column("the trained net", key=True, rule=RUN_ID)
     block: int = column(
         "which block is taken out, 1 for the first; plain blocks that change shapes cannot be", key=True
     )
@@ -311,24 +368,28 @@ class TransferRow:
     """One finished run of a transfer folder: how a network that was trained elsewhere does on a few images."""
 
     mode: str = column("scratch, feature-extraction or fine-tune", key=True)
-    images_per_class: float = column("training and validation images by class, in the mean", "images", key=True)
+    images_per_class: float = column(
+        "training and validation images by class, in the mean", "images", key=True, rule=Rule(0, 1e12)
+    )
     family: str = column(FAMILY, key=True)
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
     depth: int = column("weighted layers on the main path", "layers", key=True)
     shortcut: str = column("shortcut option a, b or c; none for plain", key=True)
     protocol: str = column("name and version of the training protocol", key=True)
-    seed: int = column("of the new classifier (from scratch: of all weights), the batches and augmentation", key=True)
+    seed: int = column(
+        "of the new classifier (from scratch: of all weights), the batches and augmentation", key=True, rule=SEED
+    )
     study: str = column("folder of the run's study, in the transfer folder", key=True)
-    run_id: str = column("the run there")
+    run_id: str = column("the run there", rule=RUN_ID)
     dataset: str = column("name of the data that were really used")
-    dataset_digest: str = column("SHA-256 over decoded pixels and labels")
-    weights: str = column("SHA-256 of the weights that it began with; empty: drawn by seed")
+    dataset_digest: str = column("SHA-256 over decoded pixels and labels", rule=DIGEST)
+    weights: str = column("SHA-256 of the weights that it began with; empty: drawn by seed", rule=DIGEST_OR_NONE)
     weights_origin: str = column("where those are from: study and run, file, or torchvision")
     frozen_parts: int = column("stem and stages that were not trained, from the first")
     train_images: int = column("that the run was trained on", "images")
     validation_images: int = column("that its state was selected by", "images")
     test_images: int | None = column("in the test errors; empty, as the errors, if the run diverged", "images")
-    selected_epoch: float | None = column("epoch with the lowest validation error", "epochs")
+    selected_epoch: float | None = column("epoch with the lowest validation error", "epochs", rule=Rule(0, 1e12))
     val_top1_err: float | None = column("validation error there; the lowest of many, so it flatters", "%")
     test_top1_err: float | None = column("test error of that state: the headline", "%")
     last_test_top1_err: float | None = column("test error at the last step", "%")
@@ -372,7 +433,7 @@ Row = TypeVar(
     TransferRow,
     ClaimRow,
 )
-Parsers = dict[str, Callable[[str], Any]]
+Columns = dict[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -386,6 +447,11 @@ class Table:
     def columns(self) -> list[str]:
         """Column names in file order."""
         return [f.name for f in fields(self.row)]
+
+    @functools.cached_property
+    def checks(self) -> dict[str, Scalar]:
+        """How the values of each column are checked."""
+        return scalars(self.row)
 
     @functools.cached_property
     def later(self) -> list[str]:
@@ -423,9 +489,22 @@ TABLES = (
 
 
 def study_name(folder: Path) -> str:
-    """What a study in that folder is called: by the folder, and the transfer folder that it lies in, if any."""
-    place = folder.resolve()
-    return f"{place.parent.name}/{place.name}" if (place.parent / TRANSFER.file).exists() else place.name
+    """What a study in that folder is called: by the folder, and the transfer folder that it lies in, if any.
+
+    Raises:
+        UsageError: it cannot be called that in a table: it is no text in UTF-8, or holds characters that do not show.
+    """
+    try:
+        place = folder.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte, links in a circle
+        raise UsageError(f"the folder {one_line(str(folder))!r} cannot be used ({error}); use another") from None
+    name = f"{place.parent.name}/{place.name}" if (place.parent / TRANSFER.file).exists() else place.name
+    if one_line(name) != name:
+        raise UsageError(
+            f"the folder {one_line(name)!r}: its name stands in every table, but is not UTF-8 or holds characters that "
+            "do not show; rename it"
+        )
+    return name
 
 
 # ---------------------------------------------------------------------------------------------- writing
@@ -439,24 +518,27 @@ def to_csv(table: Table, rows: Iterable[Any], columns: Sequence[str] | None = No
         rows: its rows.
         columns: of an older file; None: all that there are now.
     """
-    columns = table.columns if columns is None else columns
+    names = table.columns if columns is None else columns
+    return ",".join(names) + "\n" + to_lines(columns_of(table, rows, names))
+
+
+def columns_of(table: Table, rows: Iterable[Any], names: Sequence[str] | None = None) -> Columns:
+    """The rows of a table by columns: all, or those that are named."""
+    rows = list(rows)
+    return {name: [getattr(row, name) for row in rows] for name in names or table.columns}
+
+
+def to_lines(columns: Columns) -> str:
+    """The lines of CSV, without a header, for columns of equal length."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_to_cell(getattr(row, name)) for name in columns])
+    cells = (map(to_cell, values) for values in columns.values())
+    csv.writer(text, lineterminator="\n").writerows(zip(*cells, strict=True))
     return text.getvalue()
 
 
 def write_csv(path: Path, table: Table, rows: Iterable[Any], guard: Guard = unguarded) -> None:
     """Write a whole table, atomically; for the guard see `files.write_atomically`."""
     write_atomically(path, to_csv(table, rows).encode(), guard=guard)
-
-
-def _to_cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -466,162 +548,115 @@ def read_csv(path: Path, table: Table) -> list[Any]:
     """Read and check a table.
 
     Raises:
-        UsageError: no such file, a missing or unknown column, a cell of the wrong type, a duplicate key, an unsafe
-            run id; names file, row (the header is row 1) and column.
+        UsageError: no such file, or no plain one, a missing or unknown column, a cell that its column must not hold, a
+            duplicate key; names file, row (the header is row 1) and column.
+    """
+    return _rows(table, read_columns(path, table))
+
+
+def _rows(table: Table, columns: Columns) -> list[Any]:
+    return [table.row(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def read_columns(path: Path, table: Table) -> Columns:
+    """The same by columns, in file order, for tables of a million rows: arrays of numbers, lists of all else.
+
+    Columns that the file lacks, because it is older than they are, hold their default.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_BYTES:,} bytes; not a table of this package")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            _check_header(path, table, header)
-            rows = _parse_rows(path, table, header, lines)
+        with open_regular(path, MAX_BYTES, follow=False) as file:
+            lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+            columns = _parse(path, table, lines)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; run the study first (make sweep STUDY=...)") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file in UTF-8 ({error})") from None
-    _check_unique(path, table, rows)
-    return rows
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; not a table of this package") from None
+    _check_unique(path, table, columns)
+    _check_together(path, table, columns)
+    return columns
 
 
-def parse_row(row_type: type[Row], value: dict[str, Any], where: str) -> Row:
+def parse_row(row_type: type[Row], value: Any, where: str) -> Row:
     """A row from a JSON object, checked like a line of CSV."""
-    table = next(t for t in TABLES if t.row is row_type)
-    unknown, missing = set(value) - set(table.columns), set(table.columns) - set(value) - set(table.later)
-    if unknown or missing:
-        raise UsageError(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}; another schema version?")
-    # What has its column's type already needs no way through a cell, which takes most of the time of ten thousand rows.
-    odd = [name for name, kind in _kinds(table).items() if name in value and not _is_plain(kind, value[name])]
-    parsers = {name: _parsers(table)[name] for name in odd}
-    parsed = _parse_cells(where, parsers, odd, [_to_cell(value[name]) for name in odd])
-    return row_type(**{**value, **parsed})
-
-
-def _is_plain(kind: Any, value: Any) -> bool:
-    if type(value) is not kind:
-        return False
-    return math.isfinite(value) if kind is float else kind is bool or (kind is int and abs(value) < 10**18)
-
-
-@functools.cache
-def _kinds(table: Table) -> dict[str, type]:
-    """The type of each column's values; of None for those that are always looked at."""
-    hints = typing.get_type_hints(table.row)
-    return {name: hints[name] if isinstance(hints[name], type) else type(None) for name in table.columns}
+    try:
+        row: Row = from_json(row_type, value)
+    except Invalid as error:
+        raise UsageError(f"{where}: {error}") from None
+    return row
 
 
 def _check_header(path: Path, table: Table, header: Sequence[str]) -> None:
     missing = [name for name in table.columns if name not in header and name not in table.later]
     unknown = [name for name in header if name not in table.columns]
     if missing:
+        separator = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), "")
+        if separator:
+            raise UsageError(
+                f"{path}: row 1: its cells are separated by {separator!r}; wanted are commas, and points in numbers "
+                "(save it as CSV in UTF-8, separated by commas)"
+            )
         raise UsageError(f"{path}: row 1: column {missing[0]!r} is missing; see results/README.md for the columns")
     if unknown or len(set(header)) != len(header):
         extra = unknown[0] if unknown else next(name for name in header if header.count(name) > 1)
-        raise UsageError(f"{path}: row 1: column {extra!r} is unknown or doubled; see results/README.md")
+        raise UsageError(
+            f"{path}: row 1: column {one_line(extra[:100])!r} is unknown or doubled; see results/README.md"
+        )
 
 
-def _parse_rows(path: Path, table: Table, header: Sequence[str], lines: Iterable[list[str]]) -> list[Any]:
-    parsers = _parsers(table)
-    return [
-        _parse_row(f"{path}: row {number}", table, parsers, header, cells)
-        for number, cells in enumerate(lines, start=2)
-        if cells
-    ]
+def _parse(path: Path, table: Table, lines: Iterator[list[str]]) -> Columns:
+    header = next(lines, [])
+    _check_header(path, table, header)
+    checks = table.checks
+    columns: dict[str, Any] = {name: _store(checks[name]) for name in header}
+    filled = ((number, cells) for number, cells in enumerate(lines, start=2) if cells)
+    count = 0
+    while chunk := list(itertools.islice(filled, CHUNK)):
+        count += len(chunk)
+        for number, cells in chunk:
+            if len(cells) != len(header):
+                raise UsageError(f"{path}: row {number}: {len(cells)} cells instead of {len(header)}; the line is torn")
+        by_column = zip(*(cells for _, cells in chunk), strict=True)
+        for name, column_cells in zip(header, by_column, strict=True):
+            try:
+                columns[name].extend(checks[name].of_cells(column_cells))
+            except Invalid:
+                raise _first_invalid(path, name, checks[name], [number for number, _ in chunk], column_cells) from None
+    later = {f.name: [f.default] * count for f in fields(table.row) if f.name not in columns}
+    return {**columns, **later}
 
 
-def _parse_row(where: str, table: Table, parsers: Parsers, header: Sequence[str], cells: Sequence[str]) -> Any:
-    if len(cells) != len(header):
-        raise UsageError(f"{where}: {len(cells)} cells instead of {len(header)}; the line is torn")
-    return table.row(**_parse_cells(where, parsers, header, cells))
+def _store(check: Scalar) -> Any:
+    """What holds the values of a column in the least room."""
+    return array("d" if check.kind is float else "q") if check.kind in (int, float) and not check.optional else []
 
 
-def _parse_cells(where: str, parsers: Parsers, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    values = {}
-    for name, cell in zip(header, cells, strict=True):
+def _first_invalid(path: Path, name: str, check: Scalar, numbers: Sequence[int], cells: Sequence[str]) -> UsageError:
+    for number, cell in zip(numbers, cells, strict=True):
         try:
-            values[name] = parsers[name](cell)
-        except ValueError as error:
-            raise UsageError(f"{where}, column {name!r}: {error}") from None
-    return values
+            check.of_cell(cell)
+        except Invalid as error:
+            return UsageError(f"{path}: row {number}, column {name!r}: {error.why}")
+    raise AssertionError(name)
 
 
-@functools.cache
-def _parsers(table: Table) -> Parsers:
-    return {name: _parser(name, hint) for name, hint in typing.get_type_hints(table.row).items()}
+def _check_together(path: Path, table: Table, columns: Columns) -> None:
+    for number, row in enumerate(_rows(table, columns) if hasattr(table.row, "check_together") else (), start=2):
+        try:
+            row.check_together()
+        except Invalid as error:
+            raise UsageError(f"{path}: row {number}, column {error.path[0]!r}: {error.why}") from None
 
 
-def _parser(name: str, hint: Any) -> Callable[[str], Any]:
-    if name == "run_id":
-        return _parse_run_id
-    if name == "status":
-        return _parse_status
-    optional = isinstance(hint, types.UnionType)
-    kind = next(t for t in typing.get_args(hint) if t is not type(None)) if optional else hint
-    # A loss that was not finite is an empty cell, so floats may always be empty.
-    parse = CELL_PARSERS[kind]
-    empty = {str: "", float: math.nan}.get(kind)
-    may_be_empty = optional or kind in (str, float)
-
-    def parse_cell(cell: str) -> Any:
-        if cell == "":
-            if not may_be_empty:
-                raise ValueError("is empty")
-            return None if optional else empty
-        return parse(cell)
-
-    return parse_cell
-
-
-def _parse_run_id(cell: str) -> str:
-    if not RUN_ID.fullmatch(cell) or cell in (".", ".."):
-        raise ValueError(f"{cell[:100]!r} is not a run id ([a-z0-9._-], at most 80 characters)")
-    return cell
-
-
-def _parse_status(cell: str) -> str:
-    if cell not in STATUSES:
-        raise ValueError(f"{cell[:100]!r} is not one of {', '.join(STATUSES)}")
-    return cell
-
-
-def _parse_int(cell: str) -> int:
-    digits = cell.removeprefix("-")
-    if not (digits.isdecimal() and digits.isascii() and len(digits) <= 18):
-        raise ValueError(f"{cell[:100]!r} is not a whole number")
-    return int(cell)
-
-
-def _parse_float(cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        raise ValueError(f"{cell[:100]!r} is not a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is not a finite number; leave the cell empty if it was not measured")
-    return value
-
-
-def _parse_bool(cell: str) -> bool:
-    if cell not in ("True", "False"):
-        raise ValueError(f"{cell[:100]!r} is not True or False")
-    return cell == "True"
-
-
-CELL_PARSERS: dict[type[Any], Callable[[str], Any]] = {
-    str: str,
-    int: _parse_int,
-    float: _parse_float,
-    bool: _parse_bool,
-}
-
-
-def _check_unique(path: Path, table: Table, rows: Sequence[Any]) -> None:
+def _check_unique(path: Path, table: Table, columns: Columns) -> None:
+    keys = [columns[name] for name in table.key]
+    if not are_doubled(keys):
+        return
     seen: dict[tuple[Any, ...], int] = {}
-    for number, row in enumerate(rows, start=2):
-        key = table.key_of(row)
+    for number, key in enumerate(zip(*keys, strict=True), start=2):
         if key in seen:
-            named = ", ".join(f"{name}={value}" for name, value in zip(table.key, key, strict=True))
+            named = ", ".join(f"{name}={one_line(str(value))}" for name, value in zip(table.key, key, strict=True))
             raise UsageError(f"{path}: row {number}: {named} stands in row {seen[key]} already; remove one of them")
         seen[key] = number
 

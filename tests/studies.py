@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from resnet_bench.architectures import RESIDUAL_ARMS, TWINS, Arm, NetworkName
 from resnet_bench.complexity import complexity
+from resnet_bench.config import RunConfig
+from resnet_bench.execution import EAGER
+from resnet_bench.files import to_json
 from resnet_bench.report.load import StudyFrames, from_rows
 from resnet_bench.results import (
     CONFUSION,
@@ -34,8 +38,10 @@ from resnet_bench.results import (
     SignalRow,
     Table,
     ThroughputRow,
+    to_csv,
     write_csv,
 )
+from resnet_bench.study.folder import COLLECTED, EXECUTION, StudyFolder, collect, result_json
 
 
 @dataclass
@@ -70,6 +76,8 @@ class Rows:
             status="diverged",
             steps=step,
             diverged_step=step,
+            best_step=min(step, 20),
+            step_below_80_err=min(step, 20),
             final_train_clean_top1_err=None,
             final_train_clean_images=None,
             final_test_top1_err=None,
@@ -87,6 +95,30 @@ class Rows:
         for table, rows in self.others.items():
             write_csv(path / table.file, table, rows)
         return path
+
+    def write_runs(self, folder: Path) -> StudyFolder:
+        """The same with the folders of its finished runs, as a sweep leaves them, in `folder`/<name>."""
+        study = StudyFolder(self.write(folder))
+        for row in self.runs:
+            run = study.run(row.run_id)
+            run.path.mkdir(parents=True)
+            config = RunConfig(protocol=row.protocol, dataset=row.dataset, arch=row.arch, depth=row.depth,
+                               shortcut=row.shortcut, seed=row.seed, steps=row.steps)  # fmt: skip
+            identity = {"run_id": row.run_id, "dataset_digest": row.dataset_digest}
+            run.config.write_bytes(to_json({**identity, "config": json.loads(config.canonical_json())}))
+            attempt = {"utc": row.started_utc, "from_step": 0, "changed": {}}
+            run.environment.write_bytes(to_json({"environment": {"device": row.device}, "attempts": [attempt]}))
+            for table in COLLECTED:
+                own = [each for each in self.rows_of(table) if each.run_id == row.run_id]
+                run.table(table).write_text(to_csv(table, own))
+            run.result.write_bytes(result_json(run, row))
+        (study.path / EXECUTION).write_bytes(to_json(asdict(EAGER)))
+        collect(study)
+        return study
+
+    def rows_of(self, table: Table) -> list[Any]:
+        """The rows of a table that runs write."""
+        return self.curves if table is CURVES else self.others.get(table, [])
 
     def frames(self) -> StudyFrames:
         """As data frames, without files."""
@@ -312,7 +344,7 @@ def with_surgery(study: Rows, shallow: int = 20, deep: int = 56) -> Rows:
                     lesion = LesionRow(
                         run_id=run.run_id, block=block, stage=1 + 3 * (block - 1) // ((deep - 2) // 2),
                         changes_shape=changes, test_images=360, intact_top1_err=2.0,
-                        lesioned_top1_err=2.0 + rise * (1 + seed) / (1 + block),
+                        lesioned_top1_err=min(100.0, 2.0 + rise * (1 + seed) / (1 + block)),
                     )  # fmt: skip
                     study.others.setdefault(LESIONS, []).append(lesion)
     return study

@@ -225,8 +225,8 @@ def render_transfer(folder: Path, quiet: bool) -> None:
     """Compare the studies of a transfer folder, draw that, and print the verdict."""
     from resnet_bench.report.transfer import render_transfer as draw
     from resnet_bench.report.transfer import summarize_transfer
+    from resnet_bench.study.compared import compare, studies_of
     from resnet_bench.study.folder import collect_late
-    from resnet_bench.study.transfer import compare, studies_of
 
     for study in studies_of(folder):
         if study.uncollected():

@@ -263,15 +263,15 @@ def status(arguments: argparse.Namespace) -> int:
 
 def _studies(folder: Path) -> list[StudyFolder]:
     """The study in a folder, or all of a transfer folder."""
+    from resnet_bench.study.compared import is_transfer_folder, studies_of
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.transfer import is_transfer_folder, studies_of
 
     return studies_of(folder) if is_transfer_folder(folder) else [StudyFolder(folder)]
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check every file of a study; exit 1 if there is a fault."""
-    from resnet_bench.study.transfer import faults_of, is_transfer_folder
+    from resnet_bench.study.compared import faults_of, is_transfer_folder
     from resnet_bench.study.verify import verify as find_faults
 
     check_folder(arguments.folder)
@@ -296,7 +296,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Render a study, or what the studies of a transfer folder say together."""
-    from resnet_bench.study.transfer import is_transfer_folder
+    from resnet_bench.study.compared import is_transfer_folder
 
     check_folder(arguments.folder)
     render = render_transfer if is_transfer_folder(arguments.folder) else render_study

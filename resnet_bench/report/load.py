@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from resnet_bench.architectures import OTHERS, PLAIN, RESIDUAL_ARMS, TWINS, Arm
@@ -24,6 +25,7 @@ from resnet_bench.results import (
     RUNS,
     SIGNALS,
     THROUGHPUT,
+    Columns,
     ComplexityRow,
     ConfusionRow,
     ConstructionRow,
@@ -35,7 +37,8 @@ from resnet_bench.results import (
     SignalRow,
     Table,
     ThroughputRow,
-    read_csv,
+    columns_of,
+    read_columns,
     study_name,
 )
 
@@ -161,15 +164,10 @@ def load(folder: Path) -> StudyFrames:
         UsageError: a file that is needed is missing, one is malformed, the runs are not comparable, or a curve
             belongs to no run.
     """
-    runs = read_csv(folder / RUNS.file, RUNS)
-    curves = read_csv(folder / CURVES.file, CURVES)
-    plan = _read_optional(folder, PLAN)
-    others = {table.file.removesuffix(".csv"): _read_optional(folder, table) or () for table in OPTIONAL}
-    return from_rows(study_name(folder), plan, runs, curves, **others, where=f"{folder}/")
-
-
-def _read_optional(folder: Path, table: Table) -> Any:
-    return read_csv(folder / table.file, table) if (folder / table.file).exists() else None
+    tables = {table: read_columns(folder / table.file, table) for table in (RUNS, CURVES)}
+    optional = [table for table in (PLAN, *OPTIONAL) if (folder / table.file).exists()]
+    tables |= {table: read_columns(folder / table.file, table) for table in optional}
+    return _checked(study_name(folder), tables, f"{folder}/")
 
 
 def from_rows(
@@ -187,10 +185,20 @@ def from_rows(
     where: str = "",
 ) -> StudyFrames:
     """The frames of a study from its rows, checked; `where` is the prefix of file names in messages."""
-    planned: Sequence[Any] = runs if plan is None else plan
     others = (complexity, throughput, signals, confusion, construction, continuation, lesions)
-    tables = ((PLAN, planned), (RUNS, runs), (CURVES, curves), *zip(OPTIONAL, others, strict=True))
-    frames = StudyFrames(name, *(_frame(table, rows) for table, rows in tables))
+    tables = {RUNS: runs, CURVES: curves, **dict(zip(OPTIONAL, others, strict=True))}
+    columns = {table: columns_of(table, rows) for table, rows in tables.items()}
+    planned = {} if plan is None else {PLAN: columns_of(PLAN, plan)}
+    return _checked(name, {**columns, **planned}, where)
+
+
+def _checked(name: str, tables: Mapping[Table, Columns], where: str) -> StudyFrames:
+    plan = tables[PLAN] if PLAN in tables else tables[RUNS]
+    frames = StudyFrames(
+        name,
+        _frame(PLAN, plan),
+        *(_frame(table, tables.get(table) or columns_of(table, ())) for table in (RUNS, CURVES, *OPTIONAL)),
+    )
     _check_comparable(frames, where)
     _check_arms(frames, where)
     _check_twice(frames, where)
@@ -199,10 +207,10 @@ def from_rows(
     return frames
 
 
-def _frame(table: Table, rows: Sequence[Any]) -> pd.DataFrame:
+def _frame(table: Table, columns: Columns) -> pd.DataFrame:
     hints = typing.get_type_hints(table.row)
     return pd.DataFrame(
-        {name: pd.Series([getattr(row, name) for row in rows], dtype=_dtype(hints[name])) for name in table.columns}
+        {name: pd.Series(np.asarray(columns[name], dtype=_dtype(hints[name]))) for name in table.columns}
     )
 
 
@@ -257,6 +265,14 @@ def _check_curves(frames: StudyFrames, where: str) -> None:
                 f"{where}{table.file}: run {unknown[0]!r}{more} is in neither {PLAN.file} nor {RUNS.file}; "
                 "collect the study again"
             )
+    last = frames.curves["run_id"].map(frames.runs.set_index("run_id")["steps"])
+    late = frames.curves[frames.curves["step"] > last]
+    if len(late):
+        first = late.iloc[0]
+        raise UsageError(
+            f"{where}{CURVES.file}: run {first['run_id']!r} has a row of step {first['step']}, after its last one; "
+            "collect the study again"
+        )
 
 
 def _check_cost(frames: StudyFrames, where: str) -> None:

@@ -26,7 +26,7 @@ from resnet_bench.git import git_state
 from resnet_bench.machine import ForeignLoad, gpu_state
 from resnet_bench.results import THROUGHPUT, ThroughputRow, read_csv, write_csv
 from resnet_bench.study.counts import Network
-from resnet_bench.study.folder import StudyFolder, read_json, write_sums
+from resnet_bench.study.folder import StudyFolder, write_sums
 from resnet_bench.study.run import utc_now
 from resnet_bench.throughput import allocated_peak, peak_gbytes, peak_gflops, time_in_turn
 from resnet_bench.training.engine import DeviceData, make_forward, optimizer_tensors
@@ -50,10 +50,11 @@ class Rules:
     @classmethod
     def of(cls, study: StudyFolder) -> Rules:
         """From the configuration of one of its runs; images that are not cropped are timed as if they were."""
-        path = next((folder.config for folder in study.run_folders() if folder.config.exists()), None)
-        config = read_json(path)["config"] if path else {}
-        resized = config.get("augmentation") == RESIZED
-        return cls(config.get("optimizer", "sgd"), RESIZED if resized else "crop-flip")
+        folder = next((folder for folder in study.run_folders() if folder.config.exists()), None)
+        if folder is None:
+            return cls()
+        config = folder.read_identity().config
+        return cls(config.optimizer, RESIZED if config.augmentation == RESIZED else "crop-flip")
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +17,87 @@ from resnet_bench.busy import busy
 from resnet_bench.config import RunConfig
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import Execution
-from resnet_bench.files import remove_temporaries, to_json, write_atomically, write_json
+from resnet_bench.files import read_regular, remove_temporaries, sha256_of, to_json, write_atomically, write_json
 from resnet_bench.results import (
     CONFUSION,
     CURVES,
+    DIGEST,
+    MAX_BYTES,
     PLAN,
+    RUN_ID,
     RUNS,
     SIGNALS,
+    Columns,
     PlanRow,
     RunRow,
     Table,
-    parse_row,
+    read_columns,
     read_csv,
     study_name,
+    to_csv,
+    to_lines,
     write_csv,
 )
+from resnet_bench.schema import MAX_JSON_BYTES, Invalid, from_json, parse_json
 from resnet_bench.study.lock import NAME, Lock, Lost, holding, is_held, undisturbed
 
 RESULT = "result.json"
 EXECUTION = "execution.json"
 SUMS = "SHA256SUMS"
 COLLECTED = (CURVES, SIGNALS, CONFUSION)  # tables that each run writes its own rows of
-MAX_JSON_BYTES = 1 << 20
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
 CRLF = "line ends CRLF instead of LF (as git makes them with core.autocrlf), and otherwise what was written"
 MEND_LINE_ENDS = (
     "nothing is lost: git config core.autocrlf false, then git rm -rq --cached FOLDER and git checkout HEAD -- FOLDER"
 )
 MEND = "restore the file, or remove the run's folder to train it again"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """config.json of a run: what it is."""
+
+    run_id: str = field(metadata={"rule": RUN_ID})
+    dataset_digest: str = field(metadata={"rule": DIGEST})
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run: when, from which step, and what was otherwise than in the attempt before, as [old, new]."""
+
+    utc: str
+    from_step: int
+    changed: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class History:
+    """environment.json of a run: where it was last worked on, and how often."""
+
+    environment: dict[str, Any]
+    attempts: tuple[Attempt, ...]
+    started_utc: str = ""
+    num_attempts: int = 0
+    bit_exact: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """result.json of a run: its row of runs.csv, the SHA-256 of its other files, and one over both."""
+
+    row: RunRow
+    files: dict[str, str] = field(metadata={"rule": DIGEST})
+    digest: str = field(metadata={"rule": DIGEST})
+
+    def check_together(self) -> None:
+        """Raise Invalid for a name that is not one of a run's files."""
+        known = {CONFIG, ENVIRONMENT, *(table.file for table in COLLECTED)}
+        for name in self.files:
+            if name not in known:
+                raise Invalid(
+                    f"there is no such file of a run; there are {', '.join(sorted(known))}", "files", name[:100]
+                )
 
 
 @dataclass(frozen=True)
@@ -53,12 +109,12 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """What the run is: its configuration and the digest of its data."""
-        return self.path / "config.json"
+        return self.path / CONFIG
 
     @property
     def environment(self) -> Path:
         """Hardware, software and attempts."""
-        return self.path / "environment.json"
+        return self.path / ENVIRONMENT
 
     def table(self, table: Table) -> Path:
         """The run's own rows of a table of the study."""
@@ -87,24 +143,39 @@ class RunFolder:
         if not path.exists():
             return None
         value = read_json(path)
-        if set(value) != {"row", "files", "digest"} or value["digest"] != _digest(value["row"], value["files"]):
+        result: Result = checked(Result, value, path)
+        if result.digest != _digest(value["row"], value["files"]):
             raise UsageError(f"{path}: altered since it was written; {MEND}")
         if check_files:
-            self._check_files(value["files"])
-        row = parse_row(RunRow, value["row"], str(path))
-        if row.run_id != self.path.name:
-            raise UsageError(f"{path}: holds run {row.run_id}, not {self.path.name}; {MEND}")
-        return row
+            self._check_files(result.files)
+        if result.row.run_id != self.path.name:
+            raise UsageError(f"{path}: holds run {result.row.run_id}, not {self.path.name!r}; {MEND}")
+        return result.row
 
     def _check_files(self, digests: dict[str, str]) -> None:
         for name, expected in digests.items():
             path = self.path / name
-            if not path.exists():
-                raise UsageError(f"{path}: missing, but {RESULT} names it; {MEND}")
-            if _sha256(path) != expected and differs_in_line_ends(path, expected):
+            try:
+                found = sha256_of(path, MAX_BYTES)
+            except FileNotFoundError:
+                raise UsageError(f"{path}: missing, but {RESULT} names it; {MEND}") from None
+            except OSError as error:
+                raise UsageError(f"{path}: {error.strerror}; {MEND}") from None
+            if found != expected and differs_in_line_ends(path, expected):
                 raise UsageError(f"{path}: has {CRLF}; {MEND_LINE_ENDS}")
-            if _sha256(path) != expected:
+            if found != expected:
                 raise UsageError(f"{path}: altered since the run was finished (SHA-256 differs); {MEND}")
+
+    def read_identity(self) -> Identity:
+        """config.json, checked; UsageError if it is not there, or not what was written."""
+        identity: Identity = checked(Identity, read_json(self.config), self.config)
+        return identity
+
+    def read_history(self) -> dict[str, Any]:
+        """environment.json as `History` has it, as written; UsageError if it is not there, or not what was written."""
+        value = read_json(self.environment)
+        checked(History, value, self.environment)
+        return value
 
     def lock(self, timeout: float = math.inf) -> contextlib.AbstractContextManager[Lock]:
         """Held by the one process that works on the run; the system frees it when that process dies."""
@@ -125,6 +196,11 @@ class RunFolder:
         if why:
             raise Lost(f"{why}; this process left the run as it is, and the same command goes on")
 
+    def read_columns(self) -> dict[Table, Columns]:
+        """The tables that it has written so far, by columns, checked."""
+        paths = {table: self.table(table) for table in COLLECTED}
+        return {table: read_columns(path, table) for table, path in paths.items() if path.exists()}
+
     def read_table(self, table: Table) -> list[Any]:
         """Its rows so far, checked; none if it has not written any."""
         path = self.table(table)
@@ -136,6 +212,9 @@ class StudyFolder:
     """results/<study>/."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        study_name(self.path)  # what cannot be named in a table is refused before anything is done there
 
     @property
     def name(self) -> str:
@@ -177,7 +256,7 @@ class StudyFolder:
             UsageError: runs.csv is malformed.
         """
         path = self.path / RUNS.file
-        known = {row.run_id for row in read_csv(path, RUNS)} if path.exists() else set()
+        known = set(read_columns(path, RUNS)["run_id"]) if path.exists() else set()
         return [folder for folder in self.run_folders() if folder.path.name not in known and folder.result.exists()]
 
     @busy("reading finished runs")
@@ -197,10 +276,8 @@ class StudyFolder:
             rows = (folder.read_result() for folder in self.run_folders())
             row = next((row for row in rows if row is not None), None)
             return None if row is None else Execution(row.compile, row.precision)
-        try:
-            return Execution(**read_json(path))
-        except (TypeError, UsageError) as error:
-            raise UsageError(f"{path}: says not how the study is executed ({error}); {MEND}") from None
+        execution: Execution = checked(Execution, read_json(path), path)
+        return execution
 
     def settle_execution(self, execution: Execution) -> Execution:
         """Write down how the study's runs are executed, unless another process did; gives what stands there."""
@@ -244,16 +321,24 @@ def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; UsageError for anything else."""
+    """A JSON object as it stands in a plain file; UsageError for anything else."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"larger than {MAX_JSON_BYTES:,} bytes")
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not readable as JSON ({error}); {MEND}") from None
+        value = parse_json(read_regular(path, MAX_JSON_BYTES, follow=False))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; {MEND}") from None
+    except Invalid as error:
+        raise UsageError(f"{path}: {error}; {MEND}") from None
     if not isinstance(value, dict):
         raise UsageError(f"{path}: not a JSON object; {MEND}")
     return value
+
+
+def checked(record: type[Any], value: dict[str, Any], path: Path) -> Any:
+    """The record that a JSON object of a file is; UsageError, which names file, field and value, if it is none."""
+    try:
+        return from_json(record, value)
+    except Invalid as error:
+        raise UsageError(f"{path}: {error}; {MEND}") from None
 
 
 def _digest(row: Any, files: Any) -> str:
@@ -261,41 +346,58 @@ def _digest(row: Any, files: Any) -> str:
     return hashlib.sha256(json.dumps([row, files], sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def differs_in_line_ends(path: Path, expected: str) -> bool:
     """Would the file have this SHA-256 if its line ends were LF; asked where it has another one."""
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest() == expected
+    content = read_regular(path, MAX_BYTES, follow=False)
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() == expected
 
 
 def result_json(folder: RunFolder, row: RunRow) -> bytes:
     """The content of result.json: the run's row, the SHA-256 of its other files, and one over both."""
     tables = [path for path in map(folder.table, COLLECTED) if path.exists()]
-    files = {path.name: _sha256(path) for path in (folder.config, folder.environment, *tables)}
+    files = {path.name: sha256_of(path, MAX_BYTES) for path in (folder.config, folder.environment, *tables)}
     return to_json({"row": asdict(row), "files": files, "digest": _digest(asdict(row), files)})
 
 
-def collected(study: StudyFolder) -> dict[Table, list[Any]]:
-    """The rows of runs.csv, curves.csv, signals.csv and confusion.csv, from the folders of finished runs.
+class Collection:
+    """The collected tables of a study as they are written, from its finished runs.
 
-    Studies made before there were signals and confusions have none of them, and no such tables.
+    Args:
+        header: the columns that a table is to have: older ones lack some. None: all that there are now.
     """
-    runs = sorted(study.results().values(), key=sort_key)
-    rows: dict[Table, list[Any]] = {RUNS: runs}
-    for table in COLLECTED:
-        found = [row for run in runs for row in study.run(run.run_id).read_table(table)]
-        if found or table is CURVES:
-            rows[table] = found
-    return rows
+
+    def __init__(self, header: Callable[[Table], Sequence[str]] | None = None) -> None:
+        self._header = header or (lambda table: table.columns)
+        self._runs: list[tuple[RunRow, dict[Table, str]]] = []
+
+    def add(self, row: RunRow, tables: dict[Table, Columns]) -> None:
+        """Add a run. Its lines of CSV are kept, which take a third of the room of its rows."""
+        lines = {
+            table: to_lines({name: columns[name] for name in self._header(table)}) for table, columns in tables.items()
+        }
+        self._runs.append((row, lines))
+
+    @property
+    def rows(self) -> list[RunRow]:
+        """The rows of runs.csv."""
+        return [row for row, _ in sorted(self._runs, key=lambda run: sort_key(run[0]))]
+
+    def texts(self) -> dict[Table, str]:
+        """What is written, by table. Studies made before there were signals and confusions have no such tables."""
+        texts = {RUNS: to_csv(RUNS, self.rows, self._header(RUNS))}
+        runs = sorted(self._runs, key=lambda run: sort_key(run[0]))
+        for table in COLLECTED:
+            lines = "".join(lines.get(table, "") for _, lines in runs)
+            if lines or table is CURVES:
+                texts[table] = ",".join(self._header(table)) + "\n" + lines
+        return texts
 
 
 def check_nothing_lost(study: StudyFolder) -> None:
     """Raise UsageError if runs.csv holds runs whose folders are gone: collecting would drop them."""
     path = study.path / RUNS.file
-    rows = read_csv(path, RUNS) if path.exists() else []
-    gone = [row.run_id for row in rows if not study.run(row.run_id).result.exists()]
+    known = read_columns(path, RUNS)["run_id"] if path.exists() else []
+    gone = [run_id for run_id in known if not study.run(run_id).result.exists()]
     if gone:
         raise UsageError(
             f"{path}: holds {len(gone)} runs without a folder in runs/ ({gone[0]}); restore it or move the CSV files"
@@ -328,28 +430,51 @@ def collect(study: StudyFolder) -> list[RunRow]:
     for place in (study.path, study.path / "figures", study.path / "tables"):
         if place == study.path or not place.is_symlink():
             remove_temporaries(place)
-    tables = collected(study)
-    for table, rows in tables.items():
-        write_csv(study.path / table.file, table, rows)
+    found = Collection()
+    for folder in study.run_folders():
+        row = folder.read_result()
+        if row is not None:
+            found.add(row, folder.read_columns())
+    for table, text in found.texts().items():
+        write_atomically(study.path / table.file, text.encode())
     write_sums(study)
-    return tables[RUNS]
+    return found.rows
 
 
 def sums_of(study: StudyFolder) -> dict[str, str]:
-    """SHA-256 of every file of finished runs, and of every file that belongs to no run, by its path in the study."""
+    """SHA-256 of every file of finished runs, and of every file that belongs to no run, by its path in the study.
+
+    Links, pipes, devices, and names of two lines are no files of a study.
+    """
     finished = [folder.path for folder in study.run_folders() if folder.result.exists()]
-    others = [path for path in study.path.iterdir() if path.name != "runs" and not path.is_symlink()]
-    paths = [path for place in [*finished, *others] for path in (place.rglob("*") if place.is_dir() else [place])]
-    kept = sorted(path for path in paths if path.is_file() and not path.name.startswith((".", "checkpoint", SUMS)))
-    return {path.relative_to(study.path).as_posix(): _sha256(path) for path in kept}
+    paths = itertools.chain(_files_in(str(study.path), but="runs"), *(_files_in(str(path)) for path in finished))
+    names = {Path(path).relative_to(study.path).parts: path for path in paths}
+    return {"/".join(parts): sha256_of(Path(names[parts]), MAX_BYTES) for parts in sorted(names)}
+
+
+def _files_in(folder: str, but: str = "") -> Iterator[str]:
+    """The plain files in a folder, however deep, that last; not those in the entry `but` of it."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name == but:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_in(entry.path)
+            elif entry.is_file(follow_symlinks=False) and _is_kept(entry.name):
+                yield entry.path
+
+
+def _is_kept(name: str) -> bool:
+    return not name.startswith((".", "checkpoint", SUMS)) and "\n" not in name
 
 
 def _resum(study: StudyFolder, name: str) -> None:
     """Bring the line of one file in SHA256SUMS up to date, if there is one."""
     path, ending = study.path / SUMS, f"  {name}".encode()
     if path.exists():
-        line = _sha256(study.path / name).encode() + ending
-        lines = [line if old.endswith(ending) else old for old in path.read_bytes().split(b"\n")]
+        line = sha256_of(study.path / name, MAX_BYTES).encode() + ending
+        content = read_regular(path, MAX_BYTES, follow=False)
+        lines = [line if old.endswith(ending) else old for old in content.split(b"\n")]
         write_atomically(path, b"\n".join(lines))
 
 
@@ -357,4 +482,4 @@ def _resum(study: StudyFolder, name: str) -> None:
 def write_sums(study: StudyFolder) -> None:
     """Write SHA256SUMS, which `sha256sum -c` reads too."""
     text = "".join(f"{digest}  {name}\n" for name, digest in sums_of(study).items())
-    write_atomically(study.path / SUMS, text.encode())
+    write_atomically(study.path / SUMS, os.fsencode(text))  # the name of a file may be any bytes

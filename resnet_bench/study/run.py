@@ -240,7 +240,7 @@ def _record_attempt(session: Session, folder: RunFolder, step: int, guard: Guard
     now = session.software_and_hardware()
     before: dict[str, Any] = {"environment": now, "attempts": []}
     if folder.environment.exists():
-        before = read_json(folder.environment)
+        before = folder.read_history()
     changed = {name: [before["environment"].get(name), value] for name, value in now.items()
                if before["environment"].get(name) != value}  # fmt: skip
     attempts = before["attempts"] if step else []  # from step 0 nothing of earlier attempts is in the result

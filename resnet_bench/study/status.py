@@ -5,7 +5,7 @@ from __future__ import annotations
 from resnet_bench.architectures import display_name
 from resnet_bench.busy import busy
 from resnet_bench.results import CURVES, PlanRow, RunRow
-from resnet_bench.study.folder import StudyFolder, read_json
+from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.terminal import columns
 from resnet_bench.text import one_line
@@ -35,7 +35,7 @@ def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tu
     folder = study.run(planned.run_id)
     if not folder.config.exists():
         return "to do", ("", "", "", "")
-    steps = read_json(folder.config)["config"]["steps"]
+    steps = folder.read_identity().config.steps
     rows = folder.read_table(CURVES)
     state = "running" if folder.is_locked() else "failed" if folder.failure.exists() else "interrupted"
     if state != "running" and (finished := folder.read_result(check_files=False)) is not None:  # since it was looked at

@@ -127,15 +127,10 @@ def config_of_run(folder: RunFolder, row: RunRow) -> RunConfig:
     Raises:
         UsageError: config.json is not what the result is of.
     """
-    stored: Any = read_json(folder.config).get("config")
-    try:
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-        config = RunConfig(**values)
-        known = {field.name: getattr(row, field.name) for field in fields(config) if hasattr(row, field.name)}
-        if config.run_id == row.run_id and all(getattr(config, name) == value for name, value in known.items()):
-            return config
-    except (AttributeError, TypeError, ValueError, UsageError):
-        pass
+    config = folder.read_identity().config
+    known = {field.name: getattr(row, field.name) for field in fields(config) if hasattr(row, field.name)}
+    if config.run_id == row.run_id and all(getattr(config, name) == value for name, value in known.items()):
+        return config
     raise UsageError(f"{folder.config}: not the configuration of run {row.run_id}; restore the file")
 
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from resnet_bench.busy import busy
 from resnet_bench.errors import UsageError
-from resnet_bench.files import check_own_folder
-from resnet_bench.results import CURVES, PLAN, RUNS, SPLIT, Table, read_csv, to_csv
+from resnet_bench.files import check_own_folder, open_regular, read_regular
+from resnet_bench.results import CURVES, MAX_BYTES, PLAN, RUNS, SPLIT, Table, read_columns, to_lines
 from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import (
     COLLECTED,
     CRLF,
     MEND_LINE_ENDS,
     SUMS,
+    Collection,
     RunFolder,
     StudyFolder,
-    collected,
     differs_in_line_ends,
     sums_of,
 )
+from resnet_bench.text import one_line
 from resnet_bench.training.generations import NEWEST, PREVIOUS, exchanged, read_sealed
 
 UNDISTURBED_SECONDS = 60.0  # to wait for a process that writes the study's own files
 TRIES = 3
+MAX_HEADER_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,6 @@ class Snapshot(StudyFolder):
         """The runs that nobody works on."""
         return list(self.quiet)
 
-    def collected(self) -> Snapshot:
-        """Without the runs that are not in the tables yet."""
-        quiet = tuple(folder for folder in self.quiet if folder.path.name not in self.late)
-        return Snapshot(self.path, quiet, frozenset(), self.begun)
-
     def is_late(self, name: str) -> bool:
         """Is a file, by its path in the study, of a run that is not in the tables yet, or that is worked on."""
         place, _, rest = name.partition("/")
@@ -92,48 +91,69 @@ def _faults(study: Snapshot) -> list[str]:
     faults = list(_sums(study))
     if any(CRLF in fault for fault in faults):
         return faults  # all else would follow from that
-    checks: list[Callable[[Snapshot], Iterator[str]]] = [_runs, _tables, _derived, _checkpoints, _links]
-    return list(dict.fromkeys([*faults, *(fault for check in checks for fault in check(study))]))
+    found = Collection(functools.partial(_columns, study))
+    in_runs = list(_runs(study, found))
+    faults += [*in_runs, *_tables(study)]
+    if not in_runs:
+        faults += _derived(study, found)
+    faults += [*_checkpoints(study), *_links(study)]
+    return list(dict.fromkeys(faults))
 
 
 def _sums(study: Snapshot) -> Iterator[str]:
     path = study.path / SUMS
-    if not path.exists():
+    try:
+        content = os.fsdecode(read_regular(path, MAX_BYTES, follow=False))  # the name of a file may be any bytes
+    except FileNotFoundError:
         if not study.begun:
             yield f"{path}: missing; a sweep or a report writes it"
         return
+    except OSError as error:
+        yield f"{path}: {error.strerror}; remove it, and a sweep or a report writes it"
+        return
     listed: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(errors="replace").split("\n")[:-1], start=1):
+    for number, line in enumerate(content.split("\n")[:-1], start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if match is None or match[2] in listed:
             yield f"{path}: row {number}: {'doubled' if match else 'not a digest and a name'}"
         else:
             listed[match[2]] = match[1]
+    yield from _against_sums(study, listed)
+
+
+def _against_sums(study: Snapshot, listed: dict[str, str]) -> Iterator[str]:
+    """Compare the files that are there with the digests that are listed, by name."""
     found, converted = sums_of(study), 0
-    for name in sorted(listed.keys() | found.keys()):
-        if name not in found:
-            if not study.is_late(name):
-                yield f"{study.path / name}: missing, but {SUMS} names it"
-        elif name not in listed:
-            if not study.is_late(name):
-                yield f"{study.path / name}: not in {SUMS}; remove it if it is not the study's, else a report adds it"
-        elif listed[name] != found[name] and differs_in_line_ends(study.path / name, listed[name]):
+    for name in sorted(listed.keys() ^ found.keys()):
+        if not study.is_late(name):
+            fault = (
+                f"not in {SUMS}; remove it if it is not the study's, else a report adds it"
+                if name in found
+                else f"missing (or no plain file), but {SUMS} names it"
+            )
+            yield f"{study.path}/{one_line(name)}: {fault}"
+    for name in sorted(listed.keys() & found.keys()):
+        if listed[name] == found[name]:
+            continue
+        if differs_in_line_ends(study.path / name, listed[name]):
             converted += 1
-        elif listed[name] != found[name]:
-            yield f"{study.path / name}: altered (SHA-256 differs from {SUMS})"
+        else:
+            yield f"{study.path}/{one_line(name)}: altered (SHA-256 differs from {SUMS})"
     if converted:
         files = "1 file has" if converted == 1 else f"{converted} files have"
         yield f"{study.path}: {files} {CRLF}; {MEND_LINE_ENDS}"
 
 
-def _runs(study: Snapshot) -> Iterator[str]:
+def _runs(study: Snapshot, found: Collection) -> Iterator[str]:
+    """Read what the runs' folders hold, once, and collect what is to be in the tables."""
     for folder in study.run_folders():
         try:
-            folder.read_result()
-            for table in COLLECTED:
-                folder.read_table(table)
+            row, tables = folder.read_result(), folder.read_columns()
         except UsageError as error:
             yield str(error)
+            continue
+        if row is not None and folder.path.name not in study.late:
+            found.add(row, tables)
 
 
 def _tables(study: Snapshot) -> Iterator[str]:
@@ -142,29 +162,41 @@ def _tables(study: Snapshot) -> Iterator[str]:
     optional = [table for table in (SPLIT, *COLLECTED) if table is not CURVES and (study.path / table.file).exists()]
     for table in (PLAN, RUNS, CURVES, *optional):
         try:
-            read_csv(study.path / table.file, table)
+            read_columns(study.path / table.file, table)
         except UsageError as error:
             yield str(error)
 
 
-def _derived(study: Snapshot) -> Iterator[str]:
+def _derived(study: StudyFolder, collected: Collection) -> Iterator[str]:
     """Compare runs.csv, curves.csv and the like, row by row, with what the runs' folders give."""
-    try:
-        tables = collected(study.collected())
-    except UsageError:
-        return  # reported by _runs
-    for table, rows in tables.items():
+    for table, text in collected.texts().items():
         path = study.path / table.file
-        if not path.exists():
+        try:
+            content = read_regular(path, MAX_BYTES, follow=False).decode(errors="replace")
+        except OSError:
             continue  # reported by _tables
-        found = path.read_bytes().decode(errors="replace").split("\n")
-        expected = to_csv(table, rows, _columns(table, found[0])).split("\n")
-        yield from (f"{path}: row {number}: {what}" for number, what in _differences(expected, found))
+        if content != text and _written_now(study, table) != text:
+            differences = _differences(text.split("\n"), content.split("\n"))
+            yield from (f"{path}: row {number}: {what}" for number, what in differences)
 
 
-def _columns(table: Table, header: str) -> list[str]:
-    """Those of the table, without later ones that the file, made before there were any, lacks."""
-    there = header.split(",")
+def _written_now(study: StudyFolder, table: Table) -> str:
+    """The table as it would be written today: older files hold texts that a spreadsheet would run as they are."""
+    try:
+        columns = read_columns(study.path / table.file, table)
+    except UsageError:
+        return ""  # reported by _tables
+    header = _columns(study, table)
+    return ",".join(header) + "\n" + to_lines({name: columns[name] for name in header})
+
+
+def _columns(study: StudyFolder, table: Table) -> Sequence[str]:
+    """Those of the table, without later ones that the study's file, made before there were any, lacks."""
+    try:
+        with open_regular(study.path / table.file, MAX_BYTES, follow=False) as file:
+            there = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig", errors="replace").strip().split(",")
+    except OSError:
+        return table.columns
     return [name for name in table.columns if name in there or name not in table.later]
 
 
@@ -176,11 +208,11 @@ def _differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, s
         if line in seen:
             yield number, "doubled"
         elif line not in left:
-            yield number, f"not what the run's folder holds ({line[:40]}...)"
+            yield number, f"not what the run's folder holds ({one_line(line[:40])}...)"
         seen.add(line)
     for line in expected:
         if line not in seen:
-            yield len(found), f"the row {line[:40]}... is missing before the end"
+            yield len(found), f"the row {one_line(line[:40])}... is missing before the end"
     if not left ^ seen and expected != found and len(expected) == len(found):
         yield 1, "the rows are in another order"
 
