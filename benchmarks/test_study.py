@@ -52,7 +52,8 @@ def write_finished(folder: RunFolder, config: RunConfig) -> None:
     """The files of a finished run, without the care for power cuts that makes the real ones slow to write."""
     row = studies.run_row(config.run_id, config.arch, config.depth, config.shortcut, config.seed, study=STUDY)
     folder.path.mkdir(parents=True)
-    folder.config.write_bytes(to_json({"run_id": config.run_id, "config": json.loads(config.canonical_json())}))
+    identity = {"run_id": config.run_id, "dataset_digest": row.dataset_digest}
+    folder.config.write_bytes(to_json({**identity, "config": json.loads(config.canonical_json())}))
     folder.environment.write_bytes(to_json({"environment": {}, "attempts": []}))
     folder.table(CURVES).write_text(to_csv(CURVES, studies.curve_rows(row, config.row_every, random.Random(0))))
     folder.result.write_bytes(result_json(folder, row))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 import sys
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ from resnet_bench.busy import busy
 from resnet_bench.complexity import list_layers
 from resnet_bench.environment import prepare_compiler
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.files import write_json
+from resnet_bench.files import read_regular, write_json
 from resnet_bench.regression.benchmark import Benchmark
+from resnet_bench.schema import MAX_JSON_BYTES, Invalid, from_json, parse_json, shown
+from resnet_bench.text import one_line
 
 WARMUP_STEPS = 2
 HOST_READS = ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique", "bincount")
@@ -190,17 +192,35 @@ def stored_at(benchmarks: Path) -> Path:
     return benchmarks.with_name("counters.json")
 
 
+@dataclass(frozen=True)
+class StoredCounts:
+    """counters.json: the version of torch, and the counts of each benchmark."""
+
+    torch: str
+    benchmarks: dict[str, dict[str, Any]]
+
+
 def read_counts(path: Path) -> Counts:
     """Accepted counts. UsageError if there are none, or it is no such file."""
     try:
-        counts: Counts = json.loads(path.read_text())
-        if not isinstance(counts["torch"], str) or not isinstance(counts["benchmarks"], dict):
-            raise TypeError
+        counts: Counts = parse_json(read_regular(path, MAX_JSON_BYTES))
+        from_json(StoredCounts, counts)
+        for name, benchmark in counts["benchmarks"].items():
+            for what, number in benchmark.items():
+                if not _is_count(number) and not (
+                    what == OPERATIONS and isinstance(number, dict) and all(map(_is_count, number.values()))
+                ):
+                    raise Invalid(f"{shown(number)} is not a count", "benchmarks", name, what)
     except FileNotFoundError:
         raise UsageError(f"no counters at {path}; make counters writes them") from None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} holds no counters; make counters writes them anew") from None
+    except (Invalid, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else one_line(str(error))
+        raise UsageError(f"{path} holds no counters ({why}); make counters writes them anew") from None
     return counts
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 10**18
 
 
 def write_counts(path: Path, counts: Counts) -> None:

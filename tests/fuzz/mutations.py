@@ -62,7 +62,7 @@ def mutated_value(draw: st.DrawFn, valid: Any) -> Any:
             key = draw(st.sampled_from(sorted(place, key=repr) if isinstance(place, dict) else range(len(place))))
         kind = draw(st.sampled_from(("absurd", "absurd", "remove", "add")))
         if kind == "absurd" or place is root:
-            place[key] = copy.deepcopy(draw(st.sampled_from(ABSURD)))
+            place[key] = copy.deepcopy(draw(st.sampled_from(ABSURD)))  # another change may go into it
         elif kind == "remove":
             del place[key]
         elif isinstance(place, dict):
