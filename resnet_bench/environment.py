@@ -11,8 +11,10 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from resnet_bench.cores import cores_here
 from resnet_bench.errors import UsageError
 from resnet_bench.machine import available_cores, cpu_model
 
@@ -50,11 +52,13 @@ def configure(device: torch.device, threads: int | None = None, precision: str |
 
     Args:
         device: where the runs are going to be.
-        threads: CPU threads within one operation; all available cores unless given.
+        threads: CPU threads within one operation; unless given all available cores, or what the environment asks for.
         precision: "fp32", "tf32" or "bf16" (whose parts in fp32 are TF32 on CUDA); the device's default unless given.
     """
+    for kind in (np.half, np.single, np.double, np.longdouble):
+        np.finfo(kind)  # numpy keeps it; before 2.2 it warns if it first looks when there are no denormals any more
     torch.set_flush_denormal(True)
-    torch.set_num_threads(threads or available_cores())
+    torch.set_num_threads(threads or cores_here().threads())
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time only
     if device.type == "cuda":

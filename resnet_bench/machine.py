@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_bench.cores import cores_here
+
 
 def available_cores() -> int:
-    """CPU cores this process may use: those it is bound to, but no more than the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max"
-        return cores
+    """CPU cores this process may use: those it is bound to, but no more than the quotas of its groups."""
+    return cores_here().number
 
 
 def usable_cores() -> list[int]:
@@ -78,7 +75,7 @@ FOREIGN_SHARE = 0.05  # of all cores: more than this, and a run did not have the
 class ForeignLoad:
     """How much of the processors other processes used since this object was made.
 
-    Child processes are this process's own once they have been waited for.
+    The processes that this one has started, and those that they have, are its own.
 
     Args:
         cores: look at these alone; at all of the machine if empty.
@@ -86,13 +83,13 @@ class ForeignLoad:
 
     def __init__(self, cores: Sequence[int] = ()) -> None:
         self._cores = cores
-        self._busy = _busy_seconds(cores)
+        self._busy = busy_seconds(cores)
         self._own = self._own_seconds()
         self._started = time.monotonic()
 
     def share(self) -> float | None:
         """The part of the cores' time that others took, 0 to 1; None where the system does not tell."""
-        if self._busy is None or (busy := _busy_seconds(self._cores)) is None:
+        if self._busy is None or (busy := busy_seconds(self._cores)) is None:
             return None
         foreign = (busy - self._busy) - (self._own_seconds() - self._own)
         capacity = (time.monotonic() - self._started) * (len(self._cores) or os.cpu_count() or 1)
@@ -105,11 +102,35 @@ class ForeignLoad:
 
     @staticmethod
     def _own_seconds() -> float:
-        times = os.times()
-        return times.user + times.system + times.children_user + times.children_system
+        return own_seconds()
 
 
-def _busy_seconds(cores: Sequence[int]) -> float | None:
+def own_seconds() -> float:
+    """CPU time of this process, of those that it has waited for, and of all below it that live."""
+    return sum(os.times()[:4]) + _seconds_below(os.getpid())
+
+
+def _seconds_below(pid: int, root: Path = Path("/proc")) -> float:
+    """CPU time of the living processes below one, and of those that they have waited for; 0 where nothing tells."""
+    ticks: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
+    for path in root.glob("[0-9]*/stat"):
+        try:  # the name, in brackets, may hold anything
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+            number, parent, used = int(path.parent.name), int(fields[1]), sum(map(int, fields[11:15]))
+        except (OSError, ValueError, IndexError):  # it has just ended
+            continue
+        ticks[number] = used
+        children.setdefault(parent, []).append(number)
+    total, found = 0, list(children.get(pid, ()))
+    while found:
+        number = found.pop()
+        total += ticks[number]
+        found += children.pop(number, ())
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def busy_seconds(cores: Sequence[int]) -> float | None:
     """Seconds in which these cores (all of the machine's if empty) worked, since it was started."""
     names, ticks = {f"cpu{core}" for core in cores} or {"cpu"}, 0
     try:

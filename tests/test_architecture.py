@@ -14,9 +14,9 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "resnet_bench"
 # A module may import only from its own room or from rooms that stand before it.
 ORDER = [
-    "errors", "text", "terminal", "busy", "hush", "git", "places", "architectures", "machine", "sealed", "files",
-    "schema", "config", "execution", "results", "complexity", "environment", "throughput", "data", "models", "training",
-    "analysis", "report", "study", "regression", "cli",
+    "errors", "text", "terminal", "busy", "hush", "git", "places", "architectures", "cores", "machine", "crowding",
+    "sealed", "files", "schema", "config", "execution", "results", "complexity", "environment", "throughput", "data",
+    "models", "training", "analysis", "report", "study", "regression", "cli",
 ]  # fmt: skip
 CONSUMERS = {"analysis", "report"}
 TORCH_FREE = {
@@ -28,7 +28,9 @@ TORCH_FREE = {
     "hush",
     "places",
     "architectures",
+    "cores",
     "machine",
+    "busy",
     "sealed",
     "files",
     "schema",
@@ -113,6 +115,7 @@ def test_there_is_one_way_to_the_terminal() -> None:
     [
         ("import resnet_bench.cli; resnet_bench.cli.make_parser().format_help()", "torch pandas numpy matplotlib rich"),
         ("import resnet_bench.study.plan, resnet_bench.study.folder, resnet_bench.study.status", "torch pandas"),
+        ("import resnet_bench.study.threads", "torch pandas"),
         ("import resnet_bench.study.verify, resnet_bench.study.compared, resnet_bench.report", "torch pandas"),
         ("import resnet_bench.data.sources", "torch pandas matplotlib"),
     ],

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from resnet_bench import __version__
+from resnet_bench.cores import Cores, cores_here
 from resnet_bench.data.sources import BUILTIN, find_source
 from resnet_bench.environment import configure, find_device, fingerprint
 from resnet_bench.errors import Failure, UsageError
@@ -27,12 +28,13 @@ def diagnosis() -> str:
     device = find_device("auto")
     configure(device)
     here = fingerprint(device)
+    cores = cores_here()
     lines = [
         f"resnet-bench {__version__}, {_commit()}",
         f"Python {platform.python_version()} on {platform.platform()}",
         *(f"{name} {_version(name)}" for name in PACKAGES),
-        f"CPU {cpu_model()}, {here.details['cores']} cores, {here.details['cpu_capability']}",
-        f"device auto = {device}: {here.device}; {here.threads} threads, precision {default_precision(device.type)}",
+        f"CPU {cpu_model()}, {here.details['cpu_capability']}; {cores}",
+        f"device auto = {device}: {here.device}, precision {default_precision(device.type)}; {_threads(cores)}",
         f"CUDA: {torch.cuda.device_count()} devices; torch was built for {torch.version.cuda or 'the CPU only'}",
         _cache(),
         *(f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)),
@@ -63,6 +65,12 @@ def _data(name: str) -> str:
     except (Failure, UsageError) as error:
         return f"data {name}: {error}"
     return f"data {source.name}: {source.where} ({source.reason})"
+
+
+def _threads(cores: Cores) -> str:
+    """Of a run, and which rule holds."""
+    by = f", by {cores.wished_by}" if cores.wish == cores.threads() else ""
+    return f"threads of a run: {cores.threads()}{by}"
 
 
 def _version(package: str) -> str:
