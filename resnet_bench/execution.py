@@ -1,15 +1,16 @@
-"""How the operations of a run are executed: mode, precision, memory format. One choice for a whole study."""
+"""How the operations of a run are executed: mode, precision, memory format, threads. One choice for a whole study."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resnet_bench.errors import UsageError
 
 MODES = ("eager", "compile", "graph")
 PRECISIONS = ("fp32", "tf32", "bf16")
 MEMORY_FORMATS = ("nchw", "nhwc")
+MAX_THREADS = 4096
 
 # Compiling is worth its time only in a long study. Both were measured on 2 cores (docs/performance.md).
 COMPILE_GAIN = 1.3  # compiled over eager training, images per second
@@ -24,11 +25,14 @@ class Execution:
         mode: "eager"; "compile": the whole network by torch.compile; "graph": the whole step as one CUDA graph.
         precision: "fp32"; "tf32": TF32 for convolutions and products (CUDA); "bf16": the network under autocast.
         memory_format: "nchw" or "nhwc" (channels last).
+        threads: CPU threads within one operation, of one run; None: not recorded, as in files from before there was
+            a choice, or of no matter, as where training is on a GPU.
     """
 
     mode: str = "eager"
     precision: str = "fp32"
     memory_format: str = "nchw"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -38,6 +42,8 @@ class Execution:
         ):
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; one of {', '.join(known)}")
+        if self.threads is not None and not (type(self.threads) is int and 0 < self.threads <= MAX_THREADS):
+            raise UsageError(f"threads {self.threads!r} is not a whole number from 1 to {MAX_THREADS}")
 
     def check(self, device_type: str) -> None:
         """Raise UsageError for what a "cpu" or "cuda" device cannot do."""
@@ -45,6 +51,23 @@ class Execution:
             raise UsageError("mode graph needs a CUDA device; use eager, compile or auto")
         if device_type != "cuda" and self.precision == "tf32":
             raise UsageError("precision tf32 needs a CUDA device; use fp32 or bf16")
+
+    @property
+    def step(self) -> tuple[str, str, str]:
+        """What decides how a step is built: all but the threads."""
+        return self.mode, self.precision, self.memory_format
+
+    def completed(self, other: Execution) -> Execution:
+        """This one; with the threads of the other if its own are not recorded."""
+        return self if self.threads else replace(self, threads=other.threads)
+
+    def agrees(self, other: Execution) -> bool:
+        """May runs of both stand in one study."""
+        return self.step == other.step and (self.threads or other.threads) == (other.threads or self.threads)
+
+    def __str__(self) -> str:
+        threads = f" on {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
+        return f"mode {self.mode}, {self.precision}, {self.memory_format}{threads}"
 
 
 EAGER = Execution()

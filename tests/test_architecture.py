@@ -30,7 +30,7 @@ TORCH_FREE = {
     "architectures",
     "cores",
     "machine",
-    "busy",
+    "crowding",
     "sealed",
     "files",
     "schema",

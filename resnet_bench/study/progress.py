@@ -14,6 +14,7 @@ from rich.text import Text
 
 from resnet_bench.busy import life_signs
 from resnet_bench.config import RunConfig
+from resnet_bench.crowding import Watch
 from resnet_bench.results import CurveRow
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.terminal import LOG_SECONDS, console, say, wipe
@@ -75,10 +76,13 @@ class Listener(Protocol):
 class Progress:
     """Tells a person how far a sweep is. `with Progress(...)`; each of `jobs` lines follows one run at a time."""
 
-    def __init__(self, num_runs: int, clock: Clock, quiet: bool = False, jobs: int = 1) -> None:
+    def __init__(
+        self, num_runs: int, clock: Clock, quiet: bool = False, jobs: int = 1, watch: Watch | None = None
+    ) -> None:
         self.num_runs = num_runs
         self.clock = clock
         self.quiet = quiet
+        self.watch = watch
         self.seen: set[str] = set()  # runs that began or were skipped
         self.console = console()
         self.bars: Bars | None = None
@@ -115,6 +119,12 @@ class Progress:
             self.console.print(Text(one_line(line)), soft_wrap=True)
         elif not self.quiet:
             say(one_line(line))
+
+    def look(self) -> None:
+        """Say if other programs have taken the cores, or left them; called at every step."""
+        line = self.watch.look() if self.watch else None
+        if line:
+            self.say(line)
 
     def left(self) -> str:
         """Time left, in words."""
@@ -154,6 +164,8 @@ class RunLine:
         self._name = one_line(run.title)
         self._told = ""
         self._steps, self._work, self._last, self._resumed, self.done = run.steps, run_work, 0.0, 0, 0.0
+        if self.progress.watch is not None:
+            self.progress.watch.begin()
         if (bars := self.progress.bars) is not None:
             bars.update(self.bar, description=self._name, total=run.steps, completed=0, text="", visible=True)
 
@@ -177,6 +189,7 @@ class RunLine:
 
     def step(self, step: int, error: Callable[[], float]) -> None:
         """A step is done; `error` is asked for rarely."""
+        self.progress.look()
         now = time.monotonic()
         if (bars := self.progress.bars) is None or now - self._last < REFRESH_SECONDS:
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 from resnet_bench.busy import busy
 from resnet_bench.complexity import complexity
 from resnet_bench.config import RunConfig
+from resnet_bench.crowding import Watch
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError, first_line, is_out_of_memory
 from resnet_bench.execution import COMPILE_GAIN, EAGER, Execution
@@ -152,8 +153,8 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
     """
     check(session.study, plan, session.dataset, session.execution)
     settled = session.study.settle_execution(session.execution)
-    if settled != session.execution:
-        raise UsageError(f"{session.study.path}: the study is made with {settled}, not {session.execution}")
+    if not settled.agrees(session.execution):
+        raise UsageError(f"{session.study.path}: the study is made in {settled}, not in {session.execution}")
     open_plan(session.study, plan, session.dataset)
     failed = _run_all(session, plan, quiet) if plan.todo else []
     return Outcome(collect_now(session.study), failed)
@@ -202,7 +203,9 @@ def collect_now(study: StudyFolder) -> list[RunRow]:
 def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
     rate = rate_of(session, plan) * (1 if plan.done else session.jobs)
     clock = Clock(sum(work(run, plan.shape) for run in plan.todo), rate)
-    with Progress(len(plan.todo), clock, quiet, session.jobs) as progress:
+    on_cpu = session.data.device.type == "cpu" and not quiet
+    watch = Watch(session.jobs, session.fingerprint.threads) if on_cpu else None
+    with Progress(len(plan.todo), clock, quiet, session.jobs, watch) as progress:
         side_by_side = f", {session.jobs} side by side" if session.jobs > 1 else ""
         seconds = format_seconds(plan.seconds(rate))
         progress.say(f"{len(plan.todo)} runs to do{side_by_side}, about {seconds} on this machine")
