@@ -9,6 +9,7 @@ DEVICE ?= auto
 MODE ?= auto
 PRECISION ?= auto
 JOBS ?= 1
+THREADS ?=
 EXECUTOR ?=
 ADDRESS ?=
 GPUS_PER_RUN ?=
@@ -29,9 +30,11 @@ BENCH := $(PY) -m resnet_bench
 export PYTHONPATH := $(CURDIR)
 export PYTHONUNBUFFERED := 1
 
+ON_THREADS = $(if $(THREADS),--threads "$(THREADS)")
 CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(if $(SEEDS),--seeds "$(SEEDS)") \
 	--device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)" \
-	--jobs "$(or $(JOBS),1)" $(if $(EXECUTOR),--executor "$(EXECUTOR)") $(if $(ADDRESS),--address "$(ADDRESS)") \
+	--jobs "$(or $(JOBS),1)" $(ON_THREADS) \
+	$(if $(EXECUTOR),--executor "$(EXECUTOR)") $(if $(ADDRESS),--address "$(ADDRESS)") \
 	$(if $(GPUS_PER_RUN),--gpus-per-run "$(GPUS_PER_RUN)") $(if $(CPUS_PER_RUN),--cpus-per-run "$(CPUS_PER_RUN)") \
 	--optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
@@ -41,7 +44,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS OPTIMIZER SCHEDULE ROUNDS RESULTS BASE BUDGET VENV PYTHON"
+	@echo "variables: STUDY DATA DEPTHS SEEDS DEVICE MODE PRECISION JOBS THREADS OPTIMIZER SCHEDULE ROUNDS RESULTS BASE BUDGET VENV PYTHON"
 	@echo "on a cluster: EXECUTOR ADDRESS GPUS_PER_RUN CPUS_PER_RUN (docs/cluster.md)"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
@@ -72,7 +75,7 @@ sweep: install ## any study: make sweep STUDY=...
 	@$(BENCH) sweep --study "$(STUDY)" $(CHOICE)
 
 # Pretraining on eight classes, then transfer to the other two.
-TRANSFER = $(BENCH) finetune --data "$(or $(DATA),cifar10)" --arch residual --depth 20 --device "$(or $(DEVICE),auto)" --results "$(or $(RESULTS),results)"
+TRANSFER = $(BENCH) finetune --data "$(or $(DATA),cifar10)" --arch residual --depth 20 --device "$(or $(DEVICE),auto)" $(ON_THREADS) --results "$(or $(RESULTS),results)"
 transfer: install ## what a pretrained ResNet-20 is worth, 5 seeds: make transfer DATA=cifar10
 	@$(TRANSFER) --mode scratch --name pretrain --classes airplane,automobile,bird,deer,frog,horse,ship,truck \
 		--epochs 8 --batch-size 128 --lr 0.1
@@ -82,7 +85,7 @@ transfer: install ## what a pretrained ResNet-20 is worth, 5 seeds: make transfe
 cost: install ## count and time a study's networks here: make cost STUDY=<folder under results/> [MODE=compile]
 	@$(BENCH) complexity "$(or $(RESULTS),results)/$(STUDY)"
 	@$(BENCH) throughput "$(or $(RESULTS),results)/$(STUDY)" --device "$(or $(DEVICE),auto)" \
-		--mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)"
+		--mode "$(or $(MODE),auto)" --precision "$(or $(PRECISION),auto)" $(ON_THREADS)
 	@$(BENCH) report "$(or $(RESULTS),results)/$(STUDY)" --quiet
 
 report: install ## draw figures and tables again from CSV files: make report STUDY=<folder under results/>
@@ -99,10 +102,10 @@ bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-autosave --benchmark-save-data
 
 bench-peers: install ## training speed beside the loop that people write today
-	@$(PY) -m benchmarks.peers $(if $(DEPTHS),--depths "$(DEPTHS)") --rounds "$(ROUNDS)" --device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)"
+	@$(PY) -m benchmarks.peers $(if $(DEPTHS),--depths "$(DEPTHS)") --rounds "$(ROUNDS)" --device "$(or $(DEVICE),auto)" --mode "$(or $(MODE),auto)" $(ON_THREADS)
 
 surgery: install ## trained plain nets made deeper by identity layers, and nets without a block: make surgery STUDY=...
-	@$(BENCH) surgery "$(or $(RESULTS),results)/$(or $(STUDY),demo)" $(if $(DATA),--data "$(DATA)") --device "$(or $(DEVICE),auto)"
+	@$(BENCH) surgery "$(or $(RESULTS),results)/$(or $(STUDY),demo)" $(if $(DATA),--data "$(DATA)") --device "$(or $(DEVICE),auto)" $(ON_THREADS)
 
 bench-memory: install ## peak memory beside that loop
 	@$(PY) -m benchmarks.peers --memory --depths "$(or $(DEPTHS),110)" --device "$(or $(DEVICE),auto)"

@@ -64,7 +64,7 @@ def test_the_mode_is_said_settled_and_recorded(tmp_path: Path, small_run: RunCon
     rows, said = do(tmp_path / "tiny", small_data, twins(small_run))
     assert said == [said[0]] and said[0].startswith("mode eager for the whole study (compiling takes about 88 s and")
     assert {row.compile for row in rows} == {"eager"}
-    assert json.loads((tmp_path / "tiny" / EXECUTION).read_text()) == dataclasses.asdict(EAGER)
+    assert json.loads((tmp_path / "tiny" / EXECUTION).read_text()) == dataclasses.asdict(EAGER) | {"threads": 1}
     _, said = do(tmp_path / "tiny", small_data, twins(small_run, (0, 1)))
     assert said == ["mode eager: settled for this study"]
 
@@ -117,7 +117,7 @@ def test_two_processes_settle_on_one_mode(tmp_path: Path) -> None:
 def test_a_study_from_before_there_was_a_choice(tmp_path: Path, small_run: RunConfig, small_data: Dataset) -> None:
     do(tmp_path / "tiny", small_data, twins(small_run))
     (tmp_path / "tiny" / EXECUTION).unlink()
-    assert StudyFolder(tmp_path / "tiny").read_execution() == EAGER
+    assert StudyFolder(tmp_path / "tiny").read_execution() == dataclasses.replace(EAGER, threads=1)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"mode": "fast"}', '{"mode": 1}', '{"speed": "high"}'])

@@ -195,6 +195,13 @@ def add_execution(parser: Parser, mode_flag: str = "--mode") -> None:
     parser.add_argument(mode_flag, dest="mode", choices=("auto", *MODES), default="auto", help=meaning)
     meaning = "auto: tf32 on CUDA, else fp32 (auto)"
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help=meaning)
+    add_threads(parser)
+
+
+def add_threads(parser: Parser) -> None:
+    """How many threads; bits depend on it, so a study keeps those that it was begun with."""
+    meaning = "CPU threads of one run (the study's; before it is begun OMP_NUM_THREADS, else the cores shared out)"
+    parser.add_argument("--threads", type=count, metavar="N", help=meaning)
 
 
 def add_variation(parser: Parser) -> None:

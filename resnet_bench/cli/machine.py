@@ -70,6 +70,7 @@ def _add_throughput(commands: Commands) -> None:
     parser.add_argument(
         "--precision", choices=("auto", *PRECISIONS), default="auto", help="auto: the study's own (auto)"
     )
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads (the study's; else as in training)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
@@ -121,10 +122,12 @@ def show_complexity(arguments: argparse.Namespace) -> int:
 
 def throughput(arguments: argparse.Namespace) -> int:
     """Measure the networks of a study on this machine."""
+    from resnet_bench.cores import cores_here
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study.cost import Bench, Rules, measure_throughput
     from resnet_bench.study.counts import find_images
     from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.threads import choose_threads
 
     check_folder(arguments.folder)
     study, device = StudyFolder(arguments.folder), find_device(arguments.device)
@@ -138,8 +141,12 @@ def throughput(arguments: argparse.Namespace) -> int:
     )
     execution.check(device.type)
     images = find_images(study, arguments.input_size, arguments.num_classes)
-    configure(device, precision=execution.precision)
+    its_own = settled.threads if settled and device.type == "cpu" and not arguments.threads else None
+    threads = choose_threads(study.path, its_own, arguments.threads, cores_here())
+    configure(device, threads.number, execution.precision)
     tell = sayer(arguments.quiet)
+    if threads.warning:
+        tell(threads.warning)
     bench = Bench.of(*images, device, execution, arguments.batch_size, Rules.of(study))
     measure_throughput(study, bench, arguments.rounds, tell)
     tell(f"draw it with: {command('resnet-bench', 'report', arguments.folder)}")

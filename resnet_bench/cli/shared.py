@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.run import Session
     from resnet_bench.study.sweep import Outcome
+    from resnet_bench.study.threads import Threads
 
 
 def train(
@@ -54,20 +56,21 @@ def train(
     Raises:
         UsageError, Failure: see study.sweep; some runs failed, or their cost could not be measured.
     """
+    from resnet_bench.cores import cores_here
     from resnet_bench.environment import configure, find_device
-    from resnet_bench.machine import available_cores
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
     from resnet_bench.study.run import Session
     from resnet_bench.study.sweep import check_writable, prepare
     from resnet_bench.study.sweep import sweep as run_all
+    from resnet_bench.study.threads import choose_threads
 
     device = find_device(arguments.device)
-    if arguments.jobs > available_cores():
-        raise UsageError(f"--jobs {arguments.jobs}: this machine has {available_cores()} cores, one a job at most")
     place = StudyFolder(folder)
     execution = _execution(place, arguments, device.type)
-    configure(device, available_cores() // arguments.jobs, execution.precision)
+    settled = execution.threads if device.type == "cpu" else None
+    threads = choose_threads(place.path, settled, arguments.threads, cores_here(), arguments.jobs)
+    configure(device, threads.number, execution.precision)
     check_writable(place)
     say = sayer(arguments.quiet)
     say(f"study {title}")
@@ -90,7 +93,9 @@ def train(
                 f"{source.name} does not fit into the memory of {device}; free some, or use DEVICE=cpu"
             ) from None
         raise
-    say(f"device {session.fingerprint.device}, {session.fingerprint.threads} threads, {execution.precision}")
+    say(f"device {session.fingerprint.device}, {threads}, {execution.precision}")
+    if threads.warning:
+        say(threads.warning)
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, place.results(), shape)
     say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
@@ -127,9 +132,14 @@ def train_on_ray(
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
     from resnet_bench.study.sweep import check_writable
+    from resnet_bench.study.threads import check_settled
 
     study, say = StudyFolder(folder), sayer(arguments.quiet)
     execution = _execution(study, arguments, demand.device)
+    threads = execution.threads if demand.device == "cpu" else None
+    check_settled(study.path, threads, arguments.threads)
+    if threads:
+        demand = replace(demand, num_threads=threads, cpus=arguments.cpus_per_run or float(threads))
     check_writable(study)
     say(f"study {title}")
     say(str(source))
@@ -137,6 +147,8 @@ def train_on_ray(
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, study.results(), shape)
     say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    if demand.threads > demand.cpus:
+        say(f"{demand.threads} threads a run, as this study was begun, on {demand.cpus:g} CPU: see --cpus-per-run")
     outcome = sweep_on_ray(
         study,
         dataset,
@@ -164,7 +176,7 @@ def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: s
     precision = arguments.precision
     if precision == "auto":
         precision = settled.precision if settled else default_precision(device_type)
-    asked = Execution(settled.mode if settled else "eager", precision)
+    asked = Execution(settled.mode if settled else "eager", precision, threads=settled.threads if settled else None)
     if arguments.mode != "auto":
         Execution(arguments.mode, precision).check(device_type)
     asked.check(device_type)
@@ -174,6 +186,16 @@ def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: s
             "them: leave out --mode and --precision, or use another RESULTS="
         )
     return settled or asked
+
+
+def threads_of(study: StudyFolder, device_type: str, asked: int | None) -> Threads:
+    """The threads to work on a study with that was trained before. UsageError if others are asked for."""
+    from resnet_bench.cores import cores_here
+    from resnet_bench.study.threads import choose_threads
+
+    execution = study.read_execution()
+    settled = execution.threads if execution and device_type == "cpu" else None
+    return choose_threads(study.path, settled, asked, cores_here())
 
 
 def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:

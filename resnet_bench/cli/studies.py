@@ -21,6 +21,7 @@ from resnet_bench.cli.arguments import (
     Parser,
     add_command,
     add_stem,
+    add_threads,
     add_variation,
     add_where,
     cluster_address,
@@ -35,6 +36,7 @@ from resnet_bench.cli.shared import (
     find_data,
     render_study,
     render_transfer,
+    threads_of,
     train,
     train_on_ray,
     variation,
@@ -85,7 +87,7 @@ def _add_cluster(parser: Parser) -> None:
     group.add_argument("--address", type=cluster_address, help=meaning)
     meaning = "GPUs for a run; a fraction shares one (1 if there is one here, else 0)"
     group.add_argument("--gpus-per-run", type=gpu_share, metavar="N", help=meaning)
-    meaning = "processors for a run, and its threads (1)"
+    meaning = "processors for a run, and its threads unless --threads says otherwise (1)"
     group.add_argument("--cpus-per-run", type=cpu_share, metavar="N", help=meaning)
     meaning = "let nodes take part whose versions of torch, Python or resnet-bench differ from this process's"
     group.add_argument("--any-version", action="store_true", help=meaning)
@@ -132,6 +134,7 @@ def _add_surgery(commands: Commands) -> None:
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
     parser.add_argument("--data", help="where the study's data are, if not where they are looked for")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
@@ -148,7 +151,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.executor == "ray":
         from resnet_bench.study.cluster.shared import Demand
 
-        demand = Demand(arguments.cpus_per_run or 1.0, _gpus_per_run(arguments), arguments.any_version)
+        demand = Demand(
+            arguments.cpus_per_run or float(arguments.threads or 1),
+            _gpus_per_run(arguments),
+            arguments.any_version,
+            arguments.threads,
+        )
         train_on_ray(title, source, folder, runs, arguments, demand)
     else:
         train(title, source, folder, runs, arguments)
@@ -161,6 +169,8 @@ def _check_executor(arguments: argparse.Namespace) -> None:
             raise UsageError(
                 "--executor ray: what a run gets is said by --cpus-per-run and --gpus-per-run, not by --jobs, --device"
             )
+        if arguments.threads and arguments.cpus_per_run and arguments.threads > arguments.cpus_per_run:
+            raise UsageError(f"--threads {arguments.threads} is more than --cpus-per-run {arguments.cpus_per_run:g}")
         return
     for name in ("address", "gpus_per_run", "cpus_per_run", "any_version"):
         value = getattr(arguments, name)
@@ -232,7 +242,8 @@ def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
 def _print_plan(
     study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
 ) -> int:
-    from resnet_bench.machine import available_cores, cpu_model, has_gpu_driver
+    from resnet_bench.cores import cores_here
+    from resnet_bench.machine import cpu_model, has_gpu_driver
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
 
@@ -244,7 +255,7 @@ def _print_plan(
     kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
     rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
     basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
-    seconds = plan.seconds(rate or typical_rate(kind, available_cores()))
+    seconds = plan.seconds(rate or typical_rate(kind, arguments.threads or cores_here().threads()))
     say(one_line(f"{study.name} on {source.name} ({source.where}) -> {folder}"))
     if source.left_out:
         say(one_line(source.left_out))
@@ -320,10 +331,13 @@ def surgery(arguments: argparse.Namespace) -> int:
     trained = next(iter(study.results(check_files=False).values()), None)
     if trained is None:
         raise UsageError(f"{arguments.folder}: no run has finished; there is nothing to operate on")
-    configure(device, precision=trained.precision)
+    threads = threads_of(study, device.type, arguments.threads)
+    configure(device, threads.number, trained.precision)
+    if threads.warning:
+        sayer(arguments.quiet)(threads.warning)
     source = find_data(trained.dataset, arguments.data, arguments.quiet)
     dataset = source.load(progress_line("reading", arguments.quiet))
     theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
-    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, sayer(arguments.quiet))
+    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, say)
     render_study(arguments.folder, arguments.quiet)
     return 0

@@ -214,12 +214,11 @@ def _read(study: StudyFolder) -> dict[tuple[object, ...], ThroughputRow]:
 
 def _is_of(row: ThroughputRow, bench: Bench, network: Network) -> bool:
     """Is it what a training step of the network would give here, and measured on a machine that was free."""
-    execution = Execution(row.compile, row.precision, row.memory_format)
     return (
         row.exclusive is not False
         and (row.mode, row.fingerprint, row.batch_size) == (TRAIN_STEP, bench.here.digest, bench.batch_size)
         and row.optimizer == bench.rules.optimizer
-        and execution == bench.execution
+        and (row.compile, row.precision, row.memory_format) == bench.execution.step
         and all(getattr(row, name) == value for name, value in network.columns.items())
     )
 

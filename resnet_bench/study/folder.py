@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -272,20 +272,33 @@ class StudyFolder:
             UsageError: execution.json is not what was written.
         """
         path = self.path / EXECUTION
-        if not path.exists():  # studies made before there was a choice say it in their runs
-            rows = (folder.read_result() for folder in self.run_folders())
-            row = next((row for row in rows if row is not None), None)
-            return None if row is None else Execution(row.compile, row.precision)
-        execution: Execution = checked(Execution, read_json(path), path)
-        return execution
+        if not path.exists():
+            return self._execution_of_runs()
+        settled: Execution = checked(Execution, read_json(path), path)
+        return settled if settled.threads else replace(settled, threads=self._threads_of_runs())
+
+    def _execution_of_runs(self) -> Execution | None:
+        """For studies from before there was a choice: what a finished run was made with; None without any."""
+        row = next(iter(self.results(check_files=False).values()), None)
+        return Execution(row.compile, row.precision, threads=self._threads_of_runs()) if row else None
+
+    def _threads_of_runs(self) -> int | None:
+        """For studies that do not record it: the number that all finished runs had, or those that have begun."""
+        threads = {row.threads for row in self.results(check_files=False).values()}
+        if not threads:
+            begun = [folder for folder in self.run_folders() if folder.environment.exists()]
+            found = [folder.read_history()["environment"].get("threads") for folder in begun]
+            threads = {number for number in found if isinstance(number, int)}
+        return threads.pop() if len(threads) == 1 else None  # runs side by side once had fewer than others
 
     def settle_execution(self, execution: Execution) -> Execution:
-        """Write down how the study's runs are executed, unless another process did; gives what stands there."""
+        """Write down how the study's runs are executed, as far as no other process did; gives what stands there."""
         with self.lock():
-            settled = self.read_execution()
-            if settled is None:
-                write_json(self.path / EXECUTION, asdict(execution))
-        return settled or execution
+            there = self.read_execution()
+            settled = there.completed(execution) if there else execution
+            if settled != there:
+                write_json(self.path / EXECUTION, asdict(settled))
+        return settled
 
     def read_plan(self) -> list[PlanRow]:
         """The runs that the study consists of, as far as anyone asked for them."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from resnet_bench.architectures import display_name
 from resnet_bench.config import RunConfig
-from resnet_bench.errors import Failure, first_line
+from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import Execution, auto_mode
 from resnet_bench.study.plan import Plan
 from resnet_bench.study.run import Session
@@ -32,11 +32,12 @@ def choose_execution(session: Session, plan: Plan, mode: str, eager_seconds: Cal
         say: told what was picked and why.
 
     Raises:
-        UsageError: a mode that this device does not have.
+        UsageError: a mode that this device does not have; the study is made with another number of threads.
         Failure: the settled mode cannot be built here.
     """
     settled = session.study.read_execution()
     if settled is not None:
+        _check_threads(session, settled)
         say(f"mode {_describe(settled)}: settled for this study")
         problem = _first_problem(session, settled, plan, say)
         if problem is not None:
@@ -44,9 +45,20 @@ def choose_execution(session: Session, plan: Plan, mode: str, eager_seconds: Cal
                 f"{session.study.path} is made in mode {settled.mode}, which cannot be built here: {problem}; "
                 "go on where it can, or use another RESULTS="
             )
-        return dataclasses.replace(session, execution=settled)
-    picked = _pick(session, plan, mode, eager_seconds, say)
-    return dataclasses.replace(session, execution=session.study.settle_execution(picked))
+        return dataclasses.replace(session, execution=settled.completed(session.execution))
+    settled = session.study.settle_execution(_pick(session, plan, mode, eager_seconds, say))
+    _check_threads(session, settled)  # another process may have begun the study meanwhile
+    return dataclasses.replace(session, execution=settled)
+
+
+def _check_threads(session: Session, settled: Execution) -> None:
+    """Raise UsageError if runs here would have other bits than those of the study."""
+    mine = session.execution.threads
+    if mine and settled.threads not in (None, mine):
+        raise UsageError(
+            f"{session.study.path}: the study is made with {settled.threads} threads a run, this process has {mine}; "
+            "start it again without --threads"
+        )
 
 
 def _pick(session: Session, plan: Plan, mode: str, eager_seconds: Callable[[], float], say: Say) -> Execution:

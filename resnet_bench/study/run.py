@@ -7,7 +7,7 @@ import datetime
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -70,13 +70,14 @@ class Session:
         jobs: int = 1,
         weights: Weights | None = None,
     ) -> Session:
-        """Copy the dataset to the device and take the fingerprint."""
+        """Copy the dataset to the device, take the fingerprint, and note the threads that decide the bits."""
+        here = fingerprint(device)
         return cls(
             study,
             dataset,
             DeviceData.of(dataset, device, weights.inputs if weights else None),
-            fingerprint(device),
-            execution,
+            here,
+            replace(execution, threads=here.threads if device.type == "cpu" else None),
             checkpoint_seconds,
             StopRequest() if stop is None else stop,
             jobs,
@@ -95,7 +96,9 @@ class Session:
     def software_and_hardware(self) -> dict[str, Any]:
         """What must stay the same for a resumed run to be bit-exact."""
         version = {"resnet_bench": __version__, "git_commit": self.git[0], "git_dirty": self.git[1]}
-        return {**version, **asdict(self.fingerprint), "execution": asdict(self.execution)}
+        execution = asdict(replace(self.execution, threads=None))  # the fingerprint says how many
+        del execution["threads"]
+        return {**version, **asdict(self.fingerprint), "execution": execution}
 
     def identity(self, config: RunConfig) -> dict[str, Any]:
         """What a run is: its configuration and the digest of its data."""

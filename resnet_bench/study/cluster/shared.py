@@ -27,19 +27,21 @@ class Demand:
     """What a run asks of the cluster.
 
     Attributes:
-        cpus: processors, and threads within one operation.
+        cpus: processors.
         gpus: GPUs; a fraction shares one between runs.
         any_version: let nodes with other versions than this process's take part.
+        num_threads: CPU threads within one operation; None: as many as there are whole processors.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
     any_version: bool = False
+    num_threads: int | None = None
 
     @property
     def threads(self) -> int:
         """CPU threads of a run."""
-        return max(1, int(self.cpus))
+        return self.num_threads or max(1, int(self.cpus))
 
     @property
     def device(self) -> str:
