@@ -22,6 +22,7 @@ BUDGET ?=
 RECORD ?=
 RESULTS ?= results
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 PYTHON ?= python3
 
 PY := "$(VENV)/bin/python"
@@ -39,7 +40,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test bench bench-peers bench-memory bench-check gate-check counters faults fuzz cluster-check lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test test-lowest bench bench-peers bench-memory bench-check gate-check counters faults fuzz cluster-check lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -48,14 +49,14 @@ help: ## list the targets
 	@echo "on a cluster: EXECUTOR ADDRESS GPUS_PER_RUN CPUS_PER_RUN (docs/cluster.md)"
 
 install: ## set up the environment in VENV, once per change of pyproject.toml or constraints.txt
-	@wanted=$$(cat pyproject.toml constraints.txt | cksum); \
+	@wanted=$$(cat pyproject.toml "$(CONSTRAINTS)" | cksum); \
 	if [ "$$(cat "$(VENV)/.installed" 2>/dev/null)" != "$$wanted" ]; then \
 		rm -f "$(VENV)/.installed" && \
 		$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")' && \
 		echo "setting up $(VENV): some minutes, and gigabytes if they are not in pip's cache" && \
 		{ $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear "$(VENV)"; } && \
 		if [ -t 1 ]; then quiet=; else quiet=--quiet; fi && \
-		$(PY) -m pip install $$quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
+		$(PY) -m pip install $$quiet --disable-pip-version-check -c "$(CONSTRAINTS)" -e '.[dev]' && \
 		echo "$$wanted" > "$(VENV)/.installed"; \
 	fi
 
@@ -97,6 +98,9 @@ fuzz: install ## every reader of files against mutated files: make fuzz MINUTES=
 test: install ## all tests that this machine can run
 	@$(PY) -m pytest -n auto --dist worksteal --ignore tests/cluster
 	@$(PY) -m pytest tests/cluster # alone: processes of a cluster that get no time are taken for lost
+
+test-lowest: ## the tests on the lowest versions that pyproject.toml allows, in an environment of their own
+	@$(MAKE) --no-print-directory test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
 bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .benchmarks/
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-autosave --benchmark-save-data

@@ -127,7 +127,9 @@ def allocated_peak(call: Callable[[], Any], device: torch.device) -> int:
         synchronize(device)
         return int(torch.cuda.max_memory_allocated(device)) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it complains about a missing GPU
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    # There is one cycle; told to keep the events of all, it does not warn that it keeps only the last.
+    with torch.profiler.profile(activities=cpu, profile_memory=True, acc_events=True) as profile:
         call()
     total = peak = 0
     events = profile.profiler.kineto_results.events()
