@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import cuda_check, peak_memory, peers, signals_cost
+from benchmarks import busy, cuda_check, peak_memory, peers, signals_cost
 from benchmarks.reference_loop import ReferenceLoop, TrainingImages
 from benchmarks.sides import fixed_batch
 from resnet_bench.config import RunConfig
@@ -72,6 +72,14 @@ def test_peers_end_to_end() -> None:
     assert re.fullmatch(r"ResNet-8 \d+\.\d\dx", lines[-1])
     for side in ("reference, 1 workers", "ours, eager", "bare step of ours, eager", "bare step of the reference"):
         assert any(line.strip().startswith(side) for line in lines), side
+
+
+def test_a_busy_machine_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["busy", "--others", "0,1", "--threads", "1", "--depth", "8", "--rounds", "1", "--seconds", "0.01"]
+    monkeypatch.setattr(sys, "argv", words)
+    busy.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [bool(re.fullmatch(r"\| \d \| 1 \| [\d,]+ \|", row)) for row in rows] == [True, True], rows
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
