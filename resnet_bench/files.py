@@ -56,7 +56,10 @@ def open_regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[io.
 def read_regular(path: Path, limit: int, *, follow: bool = True) -> bytes:
     """The content of a plain file; arguments and errors as of `open_regular`."""
     with open_regular(path, limit, follow=follow) as file:
-        content = file.read(limit + 1)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+        if len(content) > size:  # it has grown; only now, as a buffer of all that may be read is allocated
+            content += file.read(limit + 1 - len(content))
     if len(content) > limit:
         raise _too_large(path, limit)
     return content
