@@ -307,12 +307,32 @@ def test_hostile_members_are_passed_over_and_nothing_is_written(tmp_path: Path, 
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", folder, path]
 
 
-@pytest.mark.parametrize("name", [f"{OFFICIAL.folder}/data_batch_1", "other"])
-def test_a_huge_member_is_refused(tmp_path: Path, name: str) -> None:
-    bomb = tar_bytes(MEMBERS, (entry(name, tarfile.REGTYPE, size=10 << 30),))
+@pytest.mark.parametrize(("name", "size"), [(f"{OFFICIAL.folder}/data_batch_1", 2 << 30), ("other", 10 << 30)])
+def test_a_huge_member_is_refused(tmp_path: Path, name: str, size: int) -> None:
+    bomb = tar_bytes(MEMBERS, (entry(name, tarfile.REGTYPE, size=size),))
     (tmp_path / NAME).write_bytes(bomb)
-    with pytest.raises(UsageError, match="10737418240 bytes, refused"):
+    with pytest.raises(UsageError, match=f"{size} bytes, refused"):
         files_for(bomb).read(tmp_path / NAME)
+
+
+def test_a_member_that_is_no_plain_file_or_too_large_is_not_read(folder: Path) -> None:
+    with (folder / "data_batch_1").open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(UsageError, match="is larger than 67,108,864 bytes"):
+        FILES.read(folder)
+    (folder / "data_batch_1").unlink()
+    os.mkfifo(folder / "data_batch_1")
+    with pytest.raises(UsageError, match="data_batch_1 missing"):
+        FILES.read(folder)
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+def test_a_label_that_is_no_class_is_refused(tmp_path: Path, label: int) -> None:
+    data = np.zeros((1, 3072), np.uint8)
+    members = {**MEMBERS, "test_batch": python2_pickle({b"labels": [label], b"data": data})}
+    folder = write_folder(tmp_path / OFFICIAL.folder, members)
+    with pytest.raises(UsageError, match=f"label {label} of a test image is none of 10 classes"):
+        files_for(b"", members).read(folder)
 
 
 def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:

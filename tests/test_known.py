@@ -162,7 +162,7 @@ def packed_zeros(megabytes: int) -> bytes:
 def test_a_packed_file_that_unpacks_to_more_than_it_may_is_refused_before_it_is_unpacked(
     tmp_path: Path, known_unpacked: bool
 ) -> None:
-    folder = write(tmp_path, {**PACKED, idx.IMAGES[0]: packed_zeros(512)})
+    folder = write(tmp_path, {**PACKED, idx.IMAGES[0]: packed_zeros(64)})
     unpacked = {name: md5(content) for name, content in PLAIN.items()} if known_unpacked else {}
     files = replace(FILES, unpacked_md5=unpacked, most_bytes=2 << 20)
     tracemalloc.start()
@@ -262,6 +262,12 @@ def test_every_known_dataset_says_where_it_would_be_fetched(tmp_path: Path) -> N
     where = find_source("cifar100", environ=environ).where
     assert where == f"not found yet; will be fetched from www.cs.toronto.edu, dataset.bj.bcebos.com into {tmp_path}"
     assert set(KNOWN) <= set(sources.BUILTIN)
+
+
+def test_the_hosts_of_ones_own_mirrors_are_named_without_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_BENCH_MNIST_URL", "https://me:secret@mirror.example:8080/mnist/ https://[ x")
+    hosts = "mirror.example, an address that is none, an address without a host"
+    assert idx.MNIST.origin == f"will be fetched from {hosts}"
 
 
 # ---------------------------------------------------------------------------------------------- fetched

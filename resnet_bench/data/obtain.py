@@ -37,7 +37,15 @@ class Wanted:
     @property
     def hosts(self) -> str:
         """The machines that deliver it, in the order in which they are asked."""
-        return ", ".join(dict.fromkeys(urlsplit(url).netloc or url for url in self.urls(self.files[0])))
+        return ", ".join(dict.fromkeys(map(_host, self.urls(self.files[0]))))
+
+
+def _host(url: str) -> str:
+    """Without a user's name and password, which may stand in an address."""
+    try:
+        return one_line(urlsplit(url).hostname or "an address without a host")
+    except ValueError:
+        return "an address that is none"
 
 
 def fetch_all(wanted: Wanted, looked: Sequence[str], progress: Progress | None, limits: Limits) -> None:
