@@ -111,7 +111,7 @@ def _checked(stored: dict[str, Any], folder: RunFolder, row: RunRow) -> Checkpoi
     state = stored["model"]
     stem = next(iter(state.values()), None) if isinstance(state, dict) else None
     if not isinstance(stem, Tensor) or stem.ndim != 4:  # [out, in, height, width]
-        raise Damaged("model is not the state of the run's network")
+        raise Damaged("model is not the state of the run's network, which begins with a convolution")
     model = structure(_network(row), stem.shape[1], row.num_classes)
     found = checked(stored, Expected.of_network(model, config, read_json(folder.config)))
     selected = found.selected.step if found.selected else None

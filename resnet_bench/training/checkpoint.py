@@ -324,7 +324,7 @@ def _list(value: Any, where: str, length: int) -> list[Any]:
 
 def _fields(value: Any, where: str, names: Sequence[str]) -> dict[str, Any]:
     if not isinstance(value, dict) or value.keys() != set(names):
-        raise Damaged(f"{where} is not what it should be: {', '.join(names)}")
+        raise Damaged(f"{where} is {_shown(value)}, which is not what it should be: {', '.join(names)}")
     return value
 
 
@@ -340,7 +340,7 @@ def _tensor(value: Any, where: str, like: Tensor) -> Tensor:
 def _state_dict(value: Any, where: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of exactly that network, and finite: of other states no checkpoint is written."""
     if not isinstance(value, dict) or value.keys() != like.keys():
-        raise Damaged(f"{where} is not the state of the run's network")
+        raise Damaged(f"{where} is {_shown(value)}, which is not the state of the run's network")
     for name, tensor in value.items():
         if not _tensor(tensor, f"{where}.{name}", like[name]).isfinite().all():
             raise Damaged(f"{where}.{name} holds values that are not finite")
