@@ -31,7 +31,7 @@ def _without_settings() -> Iterator[None]:
 
 
 with _without_settings():
-    from matplotlib import rc_context, rcdefaults, rcParams
+    from matplotlib import get_configdir, rc_context, rcdefaults, rcParams
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,6 +42,8 @@ with _without_settings():
     from matplotlib.patches import Patch, Rectangle
     from matplotlib.text import Text
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    get_configdir()  # asked for later otherwise, and then told of where there is none
 
 __all__ = [
     "Artist", "Axes", "Figure", "FigureCanvasAgg", "FixedLocator", "FuncFormatter", "Line2D", "LogLocator",
