@@ -118,9 +118,13 @@ def progress_line(what: str, quiet: bool) -> Callable[[int, int], None] | None:
 
 
 class LifeLine:
-    """Shows what takes long and says nothing: on a terminal as a passing line, in a log once, as a line that stays."""
+    """Shows what takes long and says nothing: on a terminal as a passing line, in a log once, as a line that stays.
 
-    def __init__(self) -> None:
+    `log` writes that line: `say` where standard output is for people, `complain` where it is an answer for programs.
+    """
+
+    def __init__(self, log: Callable[[str], None] = complain) -> None:
+        self._log = log
         self._told = ""
 
     def __call__(self, what: str, seconds: float) -> None:
@@ -133,7 +137,7 @@ class LifeLine:
                     _screen.show(f"{one_line(what) or 'working'} ... {seconds:.0f} s", terminal)
             elif what not in ("", self._told) and silent >= LOG_SECONDS:
                 self._told = what
-                complain(one_line(f"{what} ..."))
+                self._log(one_line(f"{what} ..."))
 
 
 def is_terminal(stream: IO[str] | None) -> bool:

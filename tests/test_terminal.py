@@ -248,6 +248,25 @@ def test_a_log_says_once_what_takes_long(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr() == ("", "compiling plain-20 ...\n")
 
 
+@pytest.mark.parametrize(("words", "stream"), [(["report"], 0), (["status"], 1)])
+@pytest.mark.usefixtures("silent")
+def test_the_answer_of_a_command_holds_no_life_sign(
+    words: list[str], stream: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(*_: object) -> int:
+        signs = busy_module._signs[-1]
+        with busy("drawing", signs.clock() - 60):
+            signs.beat()
+        return 0
+
+    parser = make_parser()
+    arguments = parser.parse_args([*words, str(tmp_path)])
+    arguments.command = slow
+    monkeypatch.setattr("resnet_bench.cli._parse", lambda _: arguments)
+    assert main() == 0
+    assert capsys.readouterr()[stream] == "drawing ...\n"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -14,7 +14,7 @@ from resnet_bench.cli.arguments import Parser
 from resnet_bench.cli.streams import output
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.hush import libraries_hushed
-from resnet_bench.terminal import LifeLine, complain, wipe
+from resnet_bench.terminal import LifeLine, complain, say, wipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,8 @@ def _call(arguments: argparse.Namespace) -> int:
         around.enter_context(libraries_hushed())
         if not getattr(arguments, "quiet", False):
             around.callback(wipe)
-            around.enter_context(life_signs(LifeLine()))
+            talks = hasattr(arguments, "quiet")  # what can be quiet tells on standard output what it does
+            around.enter_context(life_signs(LifeLine(say if talks else complain)))
             around.enter_context(busy(""))
         code: int = arguments.command(arguments)
         return code
