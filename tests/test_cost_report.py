@@ -101,8 +101,8 @@ def test_files_of_cost_round_trip(tmp_path: Path) -> None:
     [
         ("img_per_sec_iqr", "iqr", r"throughput.csv: row 1: column 'img_per_sec_iqr' is missing"),
         (",500.0,", ",fast,", r"throughput.csv: row 2, column 'img_per_sec': 'fast' is not a number"),
-        (",500.0,", ",-500.0,", r"throughput.csv: column 'img_per_sec' holds a value below 0"),
-        (",20,", ",0,", r"throughput.csv: column 'depth' holds a value below 1"),
+        (",500.0,", ",-500.0,", r"throughput.csv: row 2, column 'img_per_sec': -500.0 is not between 0 and"),
+        (",20,", ",0,", r"throughput.csv: row 2, column 'depth': 0 is not between 1 and"),
         ("plain,20,none", "dense,20,none", r"throughput.csv: arch 'dense' with shortcut 'none' is unknown"),
         (",train_step,", ",training,", r"throughput.csv: mode 'training' is unknown; one of train_step, inference"),
     ],
@@ -119,7 +119,7 @@ def test_malformed_throughput_is_refused(tmp_path: Path, old: str, new: str, mes
 
 def test_malformed_complexity_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, studies.demo(), [], [replace(studies.complexity_rows((20,))[0], macs=-1)])
-    with pytest.raises(UsageError, match=r"complexity.csv: column 'macs' holds a value below 0"):
+    with pytest.raises(UsageError, match=r"complexity.csv: row 2, column 'macs': -1 is not between 0 and"):
         load(folder)
 
 
