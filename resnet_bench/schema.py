@@ -301,7 +301,10 @@ def _record_reader(record: type[Any]) -> Callable[[Any], Any]:
         if not value.keys() <= readers.keys() or not needed <= value.keys():
             missing, unknown = sorted(needed - value.keys()), sorted(value.keys() - readers.keys())
             raise Invalid(f"missing {shown(missing)}, unknown {shown(unknown)}; another schema version?")
-        fields = {name: _part(readers[name], name, part) for name, part in value.items()}
+        try:
+            fields = {name: readers[name](part) for name, part in value.items()}
+        except Invalid:  # once more, slower, to say in which field
+            fields = {name: _part(readers[name], name, part) for name, part in value.items()}
         try:
             made = record(**fields)
         except UsageError as error:  # what the record says itself of values that do not go together
