@@ -12,10 +12,8 @@ import pytest
 from PIL import Image
 
 from resnet_bench.cli import main
-from resnet_bench.data import folder as image_folder
 from resnet_bench.data.cifar import CLASSES
 from resnet_bench.data.sources import find_source
-from resnet_bench.data.split import kept_for_test
 from resnet_bench.errors import Failure, UsageError
 
 COUNT = 40
@@ -60,22 +58,6 @@ def test_a_fifth_of_each_class_is_kept_and_recorded(kaggle: Path) -> None:
         with Image.open(kaggle / image) as picture:
             assert np.array_equal(np.asarray(picture).transpose(2, 0, 1), pixels)
         assert name == CLASSES[label] == NAMES[int(Path(image).stem) - 1]
-
-
-def test_the_rule_of_the_split_is_that_of_folders(image_folder_of: Path) -> None:
-    tree = image_folder.list_images(image_folder_of)
-    for name, files in tree.test.items():
-        there = [path.name for path in (image_folder_of / name).iterdir()]
-        assert {path.name for path in files} == kept_for_test(name, there)
-
-
-@pytest.fixture
-def image_folder_of(tmp_path: Path) -> Path:
-    for name in ("cat", "dog"):
-        (tmp_path / "pets" / name).mkdir(parents=True)
-        for number in range(13):
-            Image.new("RGB", (8, 8)).save(tmp_path / "pets" / name / f"{number}.png")
-    return tmp_path / "pets"
 
 
 def refused(folder: Path) -> str:

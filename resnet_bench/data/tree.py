@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ from resnet_bench.data.layout import (
     split_of,
 )
 from resnet_bench.data.listing import Account, Listing, Progress, Reason, few, is_picture_name
+from resnet_bench.data.split import kept_for_test
 from resnet_bench.errors import UsageError
 from resnet_bench.text import one_line
 
-TEST_SHARE, SPLIT_SEED = 0.2, 0
 Classes = Mapping[str, list[Path]]  # sorted image files by class
 Places = dict[str, list[str]]  # the same, each as its place in the folder
 
@@ -220,10 +219,10 @@ class _Reader:
             if len(files) < 2:
                 many = "one image" if files else "no image"
                 raise self._too_few(place, f"{many}; a class that is split needs two: add some or remove the class")
-            drawn = sorted(files, key=lambda file: _draw(f"{name}/{file[len(place) + 1 :]}"))
-            chosen = set(drawn[: max(1, round(TEST_SHARE * len(files)))])
-            test[name] = [file for file in files if file in chosen]
-            train[name] = [file for file in files if file not in chosen]
+            within = {file: file[len(place) + 1 :] for file in files}
+            kept = kept_for_test(name, list(within.values()))
+            test[name] = [file for file in files if within[file] in kept]
+            train[name] = [file for file in files if within[file] not in kept]
         self.notes.append("a fifth of each class kept for the test")
         return self._made(train, test, {}, split_here=True)
 
@@ -285,10 +284,6 @@ class _Reader:
 
     def _refuse(self, why: str) -> NoReturn:
         raise self._too_few("", f"{why}; {UNDERSTOOD}")
-
-
-def _draw(name: str) -> bytes:
-    return hashlib.sha256(f"{SPLIT_SEED}:{name}".encode()).digest()
 
 
 def _plain(name: str) -> str:
