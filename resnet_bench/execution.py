@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from resnet_bench.errors import UsageError
+from resnet_bench.schema import Rule
 
 MODES = ("eager", "compile", "graph")
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -32,7 +33,7 @@ class Execution:
     mode: str = "eager"
     precision: str = "fp32"
     memory_format: str = "nchw"
-    threads: int | None = None
+    threads: int | None = field(default=None, metadata={"rule": Rule(low=1, high=MAX_THREADS)})
 
     def __post_init__(self) -> None:
         for name, value, known in (

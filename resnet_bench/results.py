@@ -497,11 +497,11 @@ def study_name(folder: Path) -> str:
     try:
         place = folder.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a zero byte, links in a circle
-        raise UsageError(f"the folder {one_line(str(folder))!r} cannot be used ({error}); use another") from None
+        raise UsageError(f"the folder '{one_line(str(folder))}' cannot be used ({error}); use another") from None
     name = f"{place.parent.name}/{place.name}" if (place.parent / TRANSFER.file).exists() else place.name
     if one_line(name) != name:
         raise UsageError(
-            f"the folder {one_line(name)!r}: its name stands in every table, but is not UTF-8 or holds characters that "
+            f"the folder '{one_line(name)}': its name stands in every table, but is not UTF-8 or holds characters that "
             "do not show; rename it"
         )
     return name

@@ -140,7 +140,7 @@ def test_content_that_is_none_is_one_line(name: str, content: bytes, words: str)
 
 
 def test_a_set_without_images_is_refused() -> None:
-    with pytest.raises(UsageError, match="mnist: holds no test image"):
+    with pytest.raises(UsageError, match="mnist: no test images"):
         idx.assemble("mnist", idx.DIGITS, idx_contents(0, test=0))
 
 

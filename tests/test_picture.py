@@ -98,8 +98,9 @@ def test_a_picture_that_is_a_program_starts_none(tmp_path: Path, monkeypatch: py
 
 def test_no_picture_is_opened_elsewhere_or_in_other_formats() -> None:
     package = Path(picture.__file__).parent.parent
-    opening = [path.name for path in package.rglob("*.py") if "Image.open(" in path.read_text()]
-    assert opening == ["picture.py"] and Path(picture.__file__).read_text().count("Image.open(") == 1
+    opened = [path for path in package.rglob("*.py") for _ in range(path.read_text().count("Image.open("))]
+    assert sorted(path.name for path in opened) == ["picture.py", "png.py"]
+    assert all("formats=" in path.read_text().split("Image.open(")[1].split(" as ")[0] for path in opened)
     assert not {"EPS", "WMF", "IPTC", "MPEG", "FITS"} & set(FORMATS)
 
 

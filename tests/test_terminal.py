@@ -113,10 +113,14 @@ def test_the_name_of_a_folder_commands_no_terminal(tmp_path: Path, capsys: pytes
 
 def test_a_study_of_a_hostile_name_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = studies.demo()
-    study.name = "[wild] :dog:\x1b[2J\nx"
-    assert main(["status", str(study.write(tmp_path))]) == 0
-    out = capsys.readouterr().out
-    assert "[wild] :dog:\\x1b[2J\\nx: " in out and "\x1b" not in out
+    study.name = "[wild] :dog: | *x*"
+    folder = study.write(tmp_path)
+    assert main(["status", str(folder)]) == 0
+    assert "[wild] :dog: | *x*: " in capsys.readouterr().out
+    folder = folder.rename(tmp_path / "[wild] :dog:\x1b[2J\nx")  # no name for tables
+    assert main(["status", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "[wild] :dog:\\x1b[2J\\nx" in said and "\x1b" not in said and said.count("\n") == 1
 
 
 def test_what_belongs_to_a_failure_has_a_line_each() -> None:

@@ -162,7 +162,8 @@ def test_committed_studies_go_on_with_what_they_were_made_with(folder: Path) -> 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, 10**9, [2]])
 def test_threads_that_make_no_sense_are_named(tmp_path: Path, value: object) -> None:
     write_json(tmp_path / EXECUTION, {"mode": "eager", "threads": value})
-    with pytest.raises(UsageError, match=rf"{EXECUTION}: does not say how .* is not a whole number from 1 to 4096"):
+    wrong = rf"{EXECUTION}: field 'threads': .+ is not (between 1 and 4,096|a whole number)"
+    with pytest.raises(UsageError, match=wrong):
         StudyFolder(tmp_path).read_execution()
 
 
@@ -232,11 +233,9 @@ def test_surgery_has_the_threads_of_the_study(
 
 @pytest.mark.parametrize("command", ["sweep", "run", "finetune", "surgery", "throughput"])
 def test_everything_that_trains_or_times_takes_threads(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
+    assert main([command, "--help"]) == 0
     assert "--threads N" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main([command, "--threads", "0"])
+    assert main([command, "--threads", "0"]) == 2
     assert "'0' is not a whole number from 1" in capsys.readouterr().err
 
 

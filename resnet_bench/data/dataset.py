@@ -70,10 +70,8 @@ class Dataset:
                 raise UsageError(f"{self.name}: no {split} images")
 
     def checked(self, where: str) -> Self:
-        """Itself; UsageError, which says where, if a split has no image or a label is none of the classes."""
+        """Itself; UsageError, which says where, if a label is none of the classes."""
         for split, labels in (("training", self.train_labels), ("test", self.test_labels)):
-            if not len(labels):
-                raise UsageError(f"{where}: holds no {split} image")
             for label in (labels.min(), labels.max()):
                 if not 0 <= label < len(self.classes):
                     raise UsageError(

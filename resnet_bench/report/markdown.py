@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from resnet_bench.text import command, one_line
 
-# What Markdown would take for markup anywhere in a line, entities and addresses of the web included.
-_INLINE = re.compile(r"[\\|*_`<\[\]]|~|&(?=#|\w+;)|(?<=\w):(?=//)|(?i:(?<=www)\.)")
+# What Markdown would take for markup anywhere in a line, entities and addresses of the web included. `_` is none within
+# words.
+_INLINE = re.compile(r"[\\|*`<\[\]]|(?<![^\W_])_|_(?![^\W_])|~|&(?=#|\w+;)|(?<=\w):(?=//)|(?i:(?<=www)\.)")
 # What would make it a heading, a list, a quotation or a rule at the begin of a line.
 _STARTS = tuple("#>+=~-")
 _NUMBERED = re.compile(r"\d+(?=[.)])")

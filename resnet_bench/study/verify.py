@@ -112,7 +112,7 @@ def _sums(study: Snapshot) -> Iterator[str]:
         yield f"{path}: {error.strerror}; remove it, and a sweep or a report writes it"
         return
     listed: dict[str, str] = {}
-    for number, line in enumerate(content.split("\n")[:-1], start=1):
+    for number, line in enumerate(content.replace("\r\n", "\n").split("\n")[:-1], start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if match is None or match[2] in listed:
             yield f"{path}: row {number}: {'doubled' if match else 'not a digest and a name'}"

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_bench.data import folder as image_folders
+from resnet_bench.data.tree import list_images
 from resnet_bench.git import git_state
 from resnet_bench.machine import available_cores, cpu_model
 from resnet_bench.study.run import utc_now
@@ -83,7 +84,7 @@ def flips(place: Path, scale: float) -> Line:
     for split in ("train", "test"):
         (images / split / "cat").mkdir(parents=True)
         Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(images / split / "cat" / "0.png")
-    image_folders.read(images, "pets", place / "cache")
+    image_folders.read(list_images(images), "pets", place / "cache")
     cached = next((place / "cache" / "decoded").iterdir())
     files = flippable(work, cached)
     count = checks.bit_flips(files, round(2000 * scale), seed=0)

@@ -9,7 +9,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from resnet_bench import git
 from resnet_bench.errors import UsageError
 from resnet_bench.results import CURVES, RUNS, read_csv
 from resnet_bench.sealed import Damaged
@@ -300,18 +300,11 @@ def no_plain_files(work: Work, kinds: tuple[str, ...] = ("pipe", "device"), seco
 def foreign_repository(work: Work) -> Count:
     """What git exports to a hook names another repository: it is not touched, and not what is recorded."""
     other, count = work.place.with_name("other"), Count()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(other), *author, *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=environ).stdout.strip()
-
     other.mkdir()
     (other / "file").write_text("mine")
-    for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "mine"]):
-        git(*words)
-    commit, before = git("rev-parse", "HEAD"), _contents(other)
+    for words in ("init -q", "add file", "-c user.name=a -c user.email=a@b commit -q -m mine"):
+        git.run(other, *words.split())
+    commit, before = git.run(other, "rev-parse", "HEAD"), _contents(other)
     settings = {"GIT_DIR": other / ".git", "GIT_INDEX_FILE": other / ".git" / "index", "GIT_WORK_TREE": other}
     for names in (("GIT_DIR",), ("GIT_INDEX_FILE",), tuple(settings)):
         count.tried += 1

@@ -20,6 +20,7 @@ import torch
 
 from resnet_bench import sealed
 from resnet_bench.data import folder as image_folders
+from resnet_bench.data.tree import list_images
 from resnet_bench.errors import UsageError
 from resnet_bench.results import CURVES, RUNS, read_csv
 from resnet_bench.study import sweep as sweep_module
@@ -221,7 +222,7 @@ def flippable(work: Work, images: Path) -> dict[str, tuple[Path, Callable[[], bo
 
 @pytest.fixture
 def cached_images(image_folder: Path, tmp_path: Path) -> Path:
-    image_folders.read(image_folder, "pets", tmp_path / "cache")
+    image_folders.read(list_images(image_folder), "pets", tmp_path / "cache")
     return next((tmp_path / "cache" / "decoded").iterdir())
 
 
@@ -261,7 +262,10 @@ def test_verify_names_row_by_row_what_is_wrong(finished: Work) -> None:
         assert part in faults
     shutil.rmtree(StudyFolder(place).run_folders()[0].path)
     faults = "\n".join(verify(StudyFolder(place)))
-    assert "result.json: missing, but SHA256SUMS names it" in faults and "not what the run's folder holds" in faults
+    assert (
+        "result.json: missing (or no plain file), but SHA256SUMS names it" in faults
+        and "not what the run's folder holds" in faults
+    )
 
 
 # ---------------------------------------------------------------------------------------------- disk

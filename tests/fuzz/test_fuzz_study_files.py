@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.report import canvas, render, summarize
 from resnet_bench.report.load import load
-from resnet_bench.results import CLAIMS, COMPLEXITY, SPLIT, THROUGHPUT
+from resnet_bench.results import CLAIMS, COMPLEXITY, RUNS, SPLIT, THROUGHPUT
 from resnet_bench.study import folder as folders
 from resnet_bench.study.folder import SUMS, StudyFolder, collect
 from resnet_bench.study.status import status_table
@@ -98,6 +98,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         study = rows.write_runs(tmp_path_factory.mktemp("fuzz"))
         unfinished = study.run(rows.runs[0].run_id)
         unfinished.result.unlink()
+        (study.path / RUNS.file).unlink()
         collect(study)
         assert verify(study) == []
         yield Whole(study, {path: path.read_bytes() for path in study.path.rglob("*") if path.is_file()})
