@@ -289,6 +289,10 @@ def _part(read: Callable[[Any], Any], name: str, value: Any) -> Any:
         raise error.within(name) from None
 
 
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _record_reader(record: type[Any]) -> Callable[[Any], Any]:
     hints = typing.get_type_hints(record)
     readers = {f.name: _reader(hints[f.name], f.metadata.get("rule") or ANY) for f in dataclasses.fields(record)}
@@ -300,7 +304,9 @@ def _record_reader(record: type[Any]) -> Callable[[Any], Any]:
             raise Invalid(f"{shown(value)} is not an object")
         if not value.keys() <= readers.keys() or not needed <= value.keys():
             missing, unknown = sorted(needed - value.keys()), sorted(value.keys() - readers.keys())
-            raise Invalid(f"missing {shown(missing)}, unknown {shown(unknown)}; another schema version?")
+            told = [f"has no {_few(missing)}"] if missing else []
+            told += [f"has {_few(list(map(shown, unknown)))}, which is unknown"] if unknown else []
+            raise Invalid(f"{', and '.join(told)}; is it of another version?")
         try:
             fields = {name: readers[name](part) for name, part in value.items()}
         except Invalid:  # once more, slower, to say in which field

@@ -293,7 +293,8 @@ def verify(arguments: argparse.Namespace) -> int:
     for fault in faults:
         say(one_line(fault))
     if faults:
-        raise Failure(f"{arguments.folder}: {len(faults)} faults; nothing was changed")
+        many = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise Failure(f"{arguments.folder}: {many}; nothing was changed")
     for study in studies:
         planned, finished = len(study.read_plan()), len(study.results())
         notes = f"{finished} of {planned} planned runs are finished"
