@@ -48,8 +48,8 @@ def test_figures_are_the_same_bytes_under_any_settings(content: bytes, tmp_path:
     }  # fmt: skip
     code = "from pathlib import Path; from tests.test_mpl import draw, save; save(draw(), Path('figure'))"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=there, env=environ, capture_output=True, text=True,
-        timeout=300, check=False,
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code], cwd=there, env=environ,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     for path in save(draw(), tmp_path / "figure"):
