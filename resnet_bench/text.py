@@ -67,3 +67,8 @@ def to_csv_text(text: str) -> str:
 def from_csv_text(cell: str) -> str:
     """The text that `to_csv_text` made the cell of; other cells are their own text."""
     return cell[1:] if _QUOTED_FORMULA.match(cell) else cell
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 run`, `20,000 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -288,7 +288,7 @@ def test_runs_that_do_not_save_in_time_are_named(shared: Shared, monkeypatch: py
         monkeypatch.setattr(progress, "say", said.append)
         with shared.terms.study.run(ended.run_id).lock():  # by another sweep
             assert fleet._save(Board(progress, shared.terms.study, fleet.plan)) == 1
-    assert said == ["stopping: runs save, 1 of them", f"1 runs did not save in 0 s: {run.title}"]
+    assert said == ["stopping: runs save, 1 of them", f"1 run did not save in 0 s: {run.title}"]
 
 
 def test_how_the_study_is_executed_is_settled_on_a_node_that_can(do: Do) -> None:
@@ -463,5 +463,5 @@ def test_a_finished_study_needs_no_cluster_and_loses_nothing(
 
     assert again() == 2
     (place / "runs" / runs[1].run_id).rename(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="holds 1 runs without a folder"):
+    with pytest.raises(UsageError, match="holds 1 run without a folder"):
         again()

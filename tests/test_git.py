@@ -218,7 +218,7 @@ def test_line_ends_that_git_changed_are_told_in_one_line_and_mended_by_it(tmp_pa
     git(origin, "commit", "--quiet", "--message", "results")
     git(tmp_path, "-c", "core.autocrlf=true", "clone", "--quiet", "-c", "core.autocrlf=true", str(origin), str(clone))
     (fault,) = verify(StudyFolder(clone / "study"))
-    assert re.search(r"study: \d\d+ files have line ends CRLF .* git config core.autocrlf false", fault)
+    assert re.search(r"study: \d\d+ files with line ends CRLF .* git config core.autocrlf false", fault)
     with pytest.raises(UsageError, match="has line ends CRLF") as error:
         StudyFolder(clone / "study").results()
     assert "remove" not in fault + str(error.value)

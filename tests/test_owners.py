@@ -193,7 +193,7 @@ def test_collecting_keeps_the_rows_of_a_run_whose_folder_went_meanwhile(
     do(place, small_data, runs[1:])
     rows = (place / "runs.csv").read_bytes()
     meanwhile(lambda folder: shutil.rmtree(folder.with_name(runs[1].run_id)))
-    with pytest.raises(UsageError, match="holds 1 runs without a folder"):
+    with pytest.raises(UsageError, match="holds 1 run without a folder"):
         do(place, small_data, runs)
     assert (place / "runs.csv").read_bytes() == rows
 

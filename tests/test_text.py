@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_bench.text import from_csv_text, one_line, to_csv_text, visible
+from resnet_bench.text import counted, from_csv_text, one_line, to_csv_text, visible
 
 
 def test_nothing_that_commands_a_terminal_is_left() -> None:
@@ -28,3 +28,7 @@ def test_a_text_comes_back_from_its_cell(text: str) -> None:
 @pytest.mark.parametrize("name", ["cat", "'quoted'", "", "a=b"])
 def test_ordinary_names_are_written_as_they_are(name: str) -> None:
     assert to_csv_text(name) == name == from_csv_text(name)
+
+
+def test_one_thing_is_not_several() -> None:
+    assert [counted(number, "run") for number in (0, 1, 2, 20_000)] == ["0 runs", "1 run", "2 runs", "20,000 runs"]

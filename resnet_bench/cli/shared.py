@@ -21,7 +21,7 @@ from resnet_bench.config import (
 from resnet_bench.errors import Failure, UsageError, is_out_of_memory
 from resnet_bench.execution import Execution, default_precision
 from resnet_bench.terminal import columns, is_terminal, progress_line, sayer
-from resnet_bench.text import command, listing
+from resnet_bench.text import command, counted, listing
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
@@ -98,7 +98,7 @@ def train(
         say(threads.warning)
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, place.results(), shape)
-    say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    say(f"{counted(len(plan.runs), 'run')}, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
     session = prepare(session, plan, arguments.mode, say)
     outcome = run_all(session, plan, quiet=arguments.quiet)
     problem: Failure | None = None
@@ -116,7 +116,7 @@ def train(
 
 def _check_failed(outcome: Outcome) -> None:
     if outcome.failed:
-        raise Failure(listing(f"{len(outcome.failed)} runs failed; the others are kept:", outcome.failed))
+        raise Failure(listing(f"{counted(len(outcome.failed), 'run')} failed; the others are kept:", outcome.failed))
 
 
 def train_on_ray(
@@ -146,7 +146,7 @@ def train_on_ray(
     dataset = source.load(progress_line("reading", arguments.quiet))
     shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
     plan = Plan(runs, study.results(), shape)
-    say(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
+    say(f"{counted(len(plan.runs), 'run')}, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
     if demand.threads > demand.cpus:
         say(f"{demand.threads} threads a run, as this study was begun, on {demand.cpus:g} CPU: see --cpus-per-run")
     outcome = sweep_on_ray(

@@ -50,7 +50,7 @@ from resnet_bench.config import (
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.places import user_path
 from resnet_bench.terminal import progress_line, say, sayer
-from resnet_bench.text import one_line
+from resnet_bench.text import counted, one_line
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
@@ -293,8 +293,7 @@ def verify(arguments: argparse.Namespace) -> int:
     for fault in faults:
         say(one_line(fault))
     if faults:
-        many = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise Failure(f"{arguments.folder}: {many}; nothing was changed")
+        raise Failure(f"{arguments.folder}: {counted(len(faults), 'fault')}; nothing was changed")
     for study in studies:
         planned, finished = len(study.read_plan()), len(study.results())
         notes = f"{finished} of {planned} planned runs are finished"

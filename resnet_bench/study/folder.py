@@ -40,6 +40,7 @@ from resnet_bench.results import (
 )
 from resnet_bench.schema import MAX_JSON_BYTES, Invalid, from_json, parse_json
 from resnet_bench.study.lock import NAME, Lock, Lost, holding, is_held, undisturbed
+from resnet_bench.text import counted
 
 RESULT = "result.json"
 EXECUTION = "execution.json"
@@ -413,7 +414,8 @@ def check_nothing_lost(study: StudyFolder) -> None:
     gone = [run_id for run_id in known if not study.run(run_id).result.exists()]
     if gone:
         raise UsageError(
-            f"{path}: holds {len(gone)} runs without a folder in runs/ ({gone[0]}); restore it or move the CSV files"
+            f"{path}: holds {counted(len(gone), 'run')} without a folder in runs/ ({gone[0]}); restore it or move the "
+            "CSV files"
         )
 
 

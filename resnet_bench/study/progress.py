@@ -18,7 +18,7 @@ from resnet_bench.crowding import Watch
 from resnet_bench.results import CurveRow
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.terminal import LOG_SECONDS, console, say, wipe
-from resnet_bench.text import one_line
+from resnet_bench.text import counted, one_line
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0
@@ -155,7 +155,7 @@ class RunLine:
 
     def waiting(self, count: int) -> None:
         """All runs left to do are worked on by other processes."""
-        self.say(f"waiting for {count} runs that other processes work on")
+        self.say(f"waiting for {counted(count, 'run')} that other processes work on")
 
     def start(self, run: RunConfig, run_work: float) -> None:
         """A run begins."""

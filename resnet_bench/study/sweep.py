@@ -27,7 +27,7 @@ from resnet_bench.study.mode import choose_execution
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
 from resnet_bench.study.progress import Clock, Listener, Progress
 from resnet_bench.study.run import Session, execute
-from resnet_bench.text import visible
+from resnet_bench.text import counted, visible
 from resnet_bench.throughput import time_in_turn
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
@@ -112,7 +112,7 @@ def check_space(study: StudyFolder, plan: Plan) -> None:
     if free < need:
         raise Failure(
             f"{study.path}: {free / 1e6:,.1f} MB are free, about {need / 1e6:,.1f} MB are needed for "
-            f"{len(plan.todo)} runs; make room or set RESULTS= to another disk"
+            f"{counted(len(plan.todo), 'run')}; make room or set RESULTS= to another disk"
         )
 
 
@@ -208,7 +208,7 @@ def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
     with Progress(len(plan.todo), clock, quiet, session.jobs, watch) as progress:
         side_by_side = f", {session.jobs} side by side" if session.jobs > 1 else ""
         seconds = format_seconds(plan.seconds(rate))
-        progress.say(f"{len(plan.todo)} runs to do{side_by_side}, about {seconds} on this machine")
+        progress.say(f"{counted(len(plan.todo), 'run')} to do{side_by_side}, about {seconds} on this machine")
         with collecting(session.study):
             if session.jobs > 1:
                 return run_side_by_side(session, plan, progress)

@@ -24,7 +24,7 @@ from resnet_bench.study.folder import (
     differs_in_line_ends,
     sums_of,
 )
-from resnet_bench.text import one_line
+from resnet_bench.text import counted, one_line
 from resnet_bench.training.generations import NEWEST, PREVIOUS, exchanged, read_sealed
 
 UNDISTURBED_SECONDS = 60.0  # to wait for a process that writes the study's own files
@@ -140,8 +140,7 @@ def _against_sums(study: Snapshot, listed: dict[str, str]) -> Iterator[str]:
         else:
             yield f"{study.path}/{one_line(name)}: altered (SHA-256 differs from {SUMS})"
     if converted:
-        files = "1 file has" if converted == 1 else f"{converted} files have"
-        yield f"{study.path}: {files} {CRLF}; {MEND_LINE_ENDS}"
+        yield f"{study.path}: {counted(converted, 'file')} with {CRLF}; {MEND_LINE_ENDS}"
 
 
 def _runs(study: Snapshot, found: Collection) -> Iterator[str]:

@@ -21,6 +21,7 @@ from resnet_bench.study.plan import Plan, work
 from resnet_bench.study.progress import LINE_SECONDS, Clock, Progress
 from resnet_bench.study.stopping import StopRequest
 from resnet_bench.study.sweep import Outcome, check, collect_now, collecting, describe, open_plan
+from resnet_bench.text import counted
 from resnet_bench.training.generations import NEWEST
 
 AGAIN_SECONDS = 2.0  # before a run is tried again that another process works on, or that was lost more than once
@@ -158,7 +159,7 @@ class Fleet:
         at_once = max(1, min(self.nodes.slots(), len(self.waiting)))
         with Progress(len(self.waiting), Clock(0.0, settled.rate * at_once), quiet) as progress:
             board = Board(progress, self.study, self.plan)
-            progress.say(f"{len(self.waiting)} runs to do on {settled.device}")
+            progress.say(f"{counted(len(self.waiting), 'run')} to do on {settled.device}")
             self.nodes.say = progress.say
             try:
                 self._do_all(board)
@@ -253,9 +254,8 @@ class Fleet:
         while (left := self._at_work()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if left:
-            board.progress.say(
-                f"{len(left)} runs did not save in {SAVE_SECONDS:.0f} s: {', '.join(run.title for run in left)}"
-            )
+            titles = ", ".join(run.title for run in left)
+            board.progress.say(f"{counted(len(left), 'run')} did not save in {SAVE_SECONDS:.0f} s: {titles}")
         return len(left)
 
     def _at_work(self) -> list[RunConfig]:
