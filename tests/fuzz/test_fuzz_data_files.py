@@ -23,6 +23,7 @@ from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.kaggle import CIFAR10_KAGGLE
 from resnet_bench.data.stl10 import STL10
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.text import one_line
 from tests.fuzz.mutations import ABSURD, FUZZ, mutated_bytes
 from tests.test_cifar import MEMBERS, PER_BATCH, files_for, tar_bytes
 from tests.test_kaggle import png
@@ -55,7 +56,7 @@ def answered(read: Callable[[], Dataset]) -> None:
         dataset = read()
     except (UsageError, Failure) as error:
         message = str(error)
-        assert message and message.isprintable() and len(message) < 2000, message
+        assert message and message == one_line(message) and len(message) < 2000, message
         return
     assert len(dataset.train_labels) and len(dataset.test_labels)
     for labels in (dataset.train_labels, dataset.test_labels):
