@@ -82,8 +82,9 @@ def flips(place: Path, scale: float) -> Line:
     images = place / "pets"
     random = np.random.default_rng(0)
     for split in ("train", "test"):
-        (images / split / "cat").mkdir(parents=True)
-        Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(images / split / "cat" / "0.png")
+        for name in ("cat", "dog"):
+            (images / split / name).mkdir(parents=True)
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(images / split / name / "0.png")
     image_folders.read(list_images(images), "pets", place / "cache")
     cached = next((place / "cache" / "decoded").iterdir())
     files = flippable(work, cached)
