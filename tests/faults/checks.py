@@ -395,9 +395,12 @@ def soak(place: Path, runs: int) -> tuple[float, int, int]:
             samples.append(sample)
     child.join()
     assert child.exitcode == 0
-    settled = samples[len(samples) // 5]
-    last = samples[-2]
-    return 100 * (last[0] - settled[0]) / settled[0], last[1] - settled[1], len(read_csv(place / RUNS.file, RUNS))
+    fifth = max(1, len(samples) // 5)
+    settled, last = samples[fifth : 2 * fifth], samples[-fifth - 1 : -1]
+    growth = 100 * (last[-1][0] - settled[0][0]) / settled[0][0]
+    # Of files the fewest count: at any moment one may be open that is just being written, or a lock that is held.
+    files = min(files for _, files in last) - min(files for _, files in settled)
+    return growth, files, len(read_csv(place / RUNS.file, RUNS))
 
 
 def _memory_and_files(pid: int) -> tuple[int, int] | None:
