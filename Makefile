@@ -143,7 +143,7 @@ format: install ## rewrite the code in the project's format
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
 dictionary: install ## write results/README.md from the schema
-	@$(PY) -c "from resnet_bench.results import data_dictionary; print(data_dictionary(), end='')" > results/README.md
+	@$(PY) -c "from resnet_bench.results.dictionary import data_dictionary; print(data_dictionary(), end='')" > results/README.md
 
 constraints: install ## write constraints.txt from what is installed now
 	@$(PY) -m pip freeze --all --exclude-editable | grep -v -e ' @ ' -e '^pip==' > constraints.new && mv constraints.new constraints.txt

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 
 import torch
 
-from resnet_bench.config import find_study
 from resnet_bench.data.builtin import digits
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job
+from resnet_bench.studies import find_study
+from resnet_bench.training.state import Job
 
 SECONDS = 3.0  # of a round
 SPIN = "while True: pass"

@@ -20,18 +20,19 @@ from typing import ClassVar
 
 import torch
 
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.environment import configure
 from resnet_bench.execution import EAGER
-from resnet_bench.results import write_csv
-from resnet_bench.study.cluster import fleet
-from resnet_bench.study.cluster.shared import Demand
-from resnet_bench.study.folder import COLLECTED, StudyFolder, result_json
+from resnet_bench.executors.local import sweep
+from resnet_bench.executors.ray import fleet
+from resnet_bench.executors.ray.shared import Demand
+from resnet_bench.results.tables import write_csv
+from resnet_bench.study.folder import StudyFolder, result_json
 from resnet_bench.study.plan import DataShape, Plan
-from resnet_bench.study.run import Session
+from resnet_bench.study.records import COLLECTED
+from resnet_bench.study.session import Session
 from resnet_bench.study.stopping import StopRequest
-from resnet_bench.study.sweep import sweep
 
 IMAGES = 8
 

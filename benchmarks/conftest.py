@@ -17,14 +17,14 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.sides import why_not_compile
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import Fingerprint, configure, find_device, fingerprint, synchronize
 from resnet_bench.execution import MODES, Execution, default_precision
 from resnet_bench.git import is_foreign
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job
+from resnet_bench.training.state import Job
 
 DEPTHS = (20, 56, 110)
 SHORTCUTS = {"plain": "none", "residual": "a"}

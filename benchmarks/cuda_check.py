@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.sides import config
-from resnet_bench.architectures import DEPTHS
 from resnet_bench.data.builtin import synthetic
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, fingerprint, gpu_uuid
 from resnet_bench.execution import MEMORY_FORMATS, MODES, Execution
 from resnet_bench.machine import gpu_state
+from resnet_bench.networks import DEPTHS
 from resnet_bench.terminal import columns
-from resnet_bench.throughput import time_in_turn
-from resnet_bench.training.engine import DeviceData, TrainStep, optimizer_tensors, set_learning_rate
-from resnet_bench.training.loop import Job, TrainState
+from resnet_bench.timing import time_in_turn
+from resnet_bench.training.optimizers import optimizer_tensors, set_learning_rate
+from resnet_bench.training.state import Job, TrainState
+from resnet_bench.training.step import TrainStep
 
 EQUAL_STEPS = 20
 

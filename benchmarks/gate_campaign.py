@@ -27,11 +27,11 @@ from torch.nn import functional as F
 
 from benchmarks.gated import train_step
 from resnet_bench import git
-from resnet_bench.regression.statistics import pair_log_ratio
-from resnet_bench.throughput import time_in_turn
+from resnet_bench.gate.judgement import pair_log_ratio
+from resnet_bench.timing import time_in_turn
 
 ROOT = Path(__file__).parent.parent
-ENGINE, ANCHOR = "resnet_bench/training/engine.py", "    labels = data.train_labels[draws[:, 0].long()]\n"
+ENGINE, ANCHOR = "resnet_bench/training/step.py", "    labels = data.train_labels[draws[:, 0].long()]\n"
 PLANTED = """    planted = torch.ones(4, 16, 32, 32)
     for _ in range({count}):
         F.conv2d(planted, torch.ones(16, 16, 3, 3), padding=1)

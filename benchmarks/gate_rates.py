@@ -14,7 +14,7 @@ import random
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from resnet_bench.regression.statistics import Outcome, Trial
+from resnet_bench.gate.judgement import Outcome, Trial
 
 SLOWED = "train step"  # the benchmarks whose name begins like this
 SLOWDOWNS = (0.0, 0.02, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.batches import make_batch, normalise
 from resnet_bench.data.builtin import synthetic
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device
-from resnet_bench.regression.benchmark import Benchmark
-from resnet_bench.training.engine import DeviceData, set_learning_rate
-from resnet_bench.training.loop import Job
+from resnet_bench.gate.benchmark import Benchmark
+from resnet_bench.training.optimizers import set_learning_rate
+from resnet_bench.training.state import Job
 
 # Small batches and one thread: short steps can take turns often, which is what makes the comparison sharp.
 BATCH, PIPELINE_BATCH, NUM_IMAGES = 8, 128, 2_000

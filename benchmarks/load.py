@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.test_study import write_finished
-from resnet_bench.config import find_study
-from resnet_bench.results import CURVES, PLAN, RUNS, to_csv, write_csv
+from resnet_bench.results.tables import CURVES, PLAN, RUNS, to_csv, write_csv
+from resnet_bench.studies import find_study
 from resnet_bench.study.folder import StudyFolder
 from tests import studies
 from tests.conftest import ROOT
@@ -20,8 +20,9 @@ from tests.conftest import ROOT
 NETWORKS = 10  # of the study: five depths, plain and residual
 MEASURED = """
 import pathlib, sys, time
-from resnet_bench.study.folder import StudyFolder, collect
-from resnet_bench.study.status import status_table
+from resnet_bench.study.collecting import collect
+from resnet_bench.study.folder import StudyFolder
+from resnet_bench.cli.status import status_table
 from resnet_bench.study.verify import verify
 from resnet_bench.report import render
 what, folder = sys.argv[1], pathlib.Path(sys.argv[2])

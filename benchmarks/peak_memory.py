@@ -19,13 +19,13 @@ from rich.table import Table
 
 from benchmarks import sides
 from benchmarks.reference_loop import TrainingImages
-from resnet_bench.architectures import display_name
 from resnet_bench.data.builtin import synthetic
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device
 from resnet_bench.execution import Execution, default_precision
+from resnet_bench.networks import display_name
 from resnet_bench.terminal import to_text
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job
+from resnet_bench.training.state import Job
 
 REFERENCE = "reference"
 STEPS, PROCESSES = 5, 3

@@ -35,16 +35,16 @@ from rich.table import Table
 from benchmarks import peak_memory, sides
 from benchmarks.reference_loop import TrainingImages
 from benchmarks.sides import BATCH, OurTraining, Side
-from resnet_bench.architectures import display_name
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device, fingerprint
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution, default_precision
 from resnet_bench.machine import ForeignLoad
+from resnet_bench.networks import display_name
 from resnet_bench.terminal import to_text
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job
+from resnet_bench.training.state import Job
 
 PROBE_STEPS = 3
 ROUND_SECONDS, LEAST_STEPS = 1.0, 5  # of a round, unless --steps-per-round says otherwise

@@ -15,14 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.reference_loop import ReferenceLoop, TrainingImages
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.batches import make_batch
 from resnet_bench.environment import generator, prepare_compiler, synchronize
 from resnet_bench.errors import Failure
 from resnet_bench.models import build_model
-from resnet_bench.throughput import Stopwatch
-from resnet_bench.training.engine import TrainStep, set_learning_rate
-from resnet_bench.training.loop import Job, TrainState, fit
+from resnet_bench.timing import Stopwatch
+from resnet_bench.training.loop import fit
+from resnet_bench.training.optimizers import set_learning_rate
+from resnet_bench.training.state import Job, TrainState
+from resnet_bench.training.step import TrainStep
 
 BATCH, LR = 128, 0.01  # there is nothing to learn: the rate is only small enough never to diverge
 SETTLE_SECONDS = 0.2

@@ -12,16 +12,17 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from resnet_bench.architectures import display_name
-from resnet_bench.config import find_study
 from resnet_bench.data.batches import normalise
 from resnet_bench.data.builtin import digits, synthetic
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device
 from resnet_bench.execution import Execution, default_precision
-from resnet_bench.throughput import time_in_turn
-from resnet_bench.training.engine import DeviceData, set_learning_rate
-from resnet_bench.training.loop import Job
+from resnet_bench.networks import display_name
+from resnet_bench.studies import find_study
+from resnet_bench.timing import time_in_turn
+from resnet_bench.training.optimizers import set_learning_rate
 from resnet_bench.training.signals import BATCH, measure_signals, signal_steps
+from resnet_bench.training.state import Job
 
 STUDIES = ("digits-full", "cifar10-short")
 LIMIT = 3.0  # percent

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.conftest import Measure
-from resnet_bench.architectures import DEPTHS, TWINS
-from resnet_bench.config import RunConfig, find_study
+from resnet_bench.config.run import RunConfig
 from resnet_bench.files import to_json
-from resnet_bench.results import CURVES, to_csv
+from resnet_bench.networks import DEPTHS, TWINS
+from resnet_bench.results.tables import CURVES, to_csv
+from resnet_bench.studies import find_study
 from resnet_bench.study.folder import RunFolder, StudyFolder, result_json
 from tests import studies
 from tests.conftest import ROOT

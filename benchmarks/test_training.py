@@ -14,16 +14,10 @@ from benchmarks.conftest import Measure
 from resnet_bench.data.batches import make_batch, normalise
 from resnet_bench.execution import Execution
 from resnet_bench.training import checkpoint
-from resnet_bench.training.engine import (
-    EVAL_BATCH,
-    EvalSet,
-    Forward,
-    all_finite,
-    evaluate,
-    make_forward,
-    set_learning_rate,
-)
-from resnet_bench.training.loop import Job
+from resnet_bench.training.evaluation import EVAL_BATCH, EvalSet, all_finite, evaluate
+from resnet_bench.training.optimizers import set_learning_rate
+from resnet_bench.training.state import Job
+from resnet_bench.training.step import Forward, make_forward
 
 ROUNDS = {8: 1, 20: 12, 56: 7, 110: 5}  # by depth: deeper networks take longer
 MakeJob = Callable[..., Job]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_bench.analysis.claims import judge
-from resnet_bench.architectures import DEPTHS
+from resnet_bench.networks import DEPTHS
 
 SEEDS = (0, 1, 2)
 EFFECTS = ("plain-degrades-train", "plain-degrades-test", "gap-grows-train", "gap-grows-test", "twins")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_bench.architectures import CIFAR, IMAGENET, NetworkName, layout_of
+from resnet_bench.networks import CIFAR, IMAGENET, NetworkName, layout_of
 
 if TYPE_CHECKING:
     from torch import nn

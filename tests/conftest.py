@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure

@@ -11,22 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_bench.architectures import RESIDUAL_ARMS, TWINS, Arm, NetworkName
 from resnet_bench.complexity import complexity
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.execution import EAGER
 from resnet_bench.files import to_json
-from resnet_bench.report.load import StudyFrames, from_rows
-from resnet_bench.results import (
-    CONFUSION,
-    CONSTRUCTION,
-    CONTINUATION,
-    CURVES,
-    LESIONS,
-    PLAN,
-    RUNS,
+from resnet_bench.frames import StudyFrames, from_rows
+from resnet_bench.networks import RESIDUAL_ARMS, TWINS, Arm, NetworkName
+from resnet_bench.results.rows import (
     SCHEMA_VERSION,
-    SIGNALS,
     ComplexityRow,
     ConfusionRow,
     ConstructionRow,
@@ -36,12 +28,24 @@ from resnet_bench.results import (
     PlanRow,
     RunRow,
     SignalRow,
-    Table,
     ThroughputRow,
+)
+from resnet_bench.results.tables import (
+    CONFUSION,
+    CONSTRUCTION,
+    CONTINUATION,
+    CURVES,
+    LESIONS,
+    PLAN,
+    RUNS,
+    SIGNALS,
+    Table,
     to_csv,
     write_csv,
 )
-from resnet_bench.study.folder import COLLECTED, EXECUTION, StudyFolder, collect, result_json
+from resnet_bench.study.collecting import collect
+from resnet_bench.study.folder import EXECUTION, StudyFolder, result_json
+from resnet_bench.study.records import COLLECTED
 
 
 @dataclass

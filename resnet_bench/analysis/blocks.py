@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm
+from resnet_bench.networks import Arm
 
 
 def by_seed(runs: pd.DataFrame, arm: Arm, column: str) -> pd.DataFrame:

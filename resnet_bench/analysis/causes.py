@@ -10,15 +10,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_bench.analysis.blocks import complete
-from resnet_bench.analysis.findings import (
-    CONTRADICTED,
-    SUPPORTED,
-    UNDECIDED,
-    Finding,
-    claim_row,
-    one_seed,
-    with_effect,
-)
+from resnet_bench.analysis.findings import CONTRADICTED, SUPPORTED, UNDECIDED, Finding, claim_row, one_seed, with_effect
 from resnet_bench.analysis.statistics import Interval, flips_in_words, page_test, sign_flip_test
 
 HEALTHY_STD = 0.01  # of a layer's response

@@ -35,8 +35,8 @@ from resnet_bench.analysis.statistics import (
     sign_flip_z,
     spread,
 )
-from resnet_bench.architectures import Arm, arm_name, display_name
-from resnet_bench.results import ClaimRow
+from resnet_bench.networks import Arm, arm_name, display_name
+from resnet_bench.results.rows import ClaimRow
 
 MARGIN = 0.5  # points
 NONE = pd.DataFrame()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from resnet_bench.analysis.statistics import Interval, holm
-from resnet_bench.results import ClaimRow
+from resnet_bench.results.rows import ClaimRow
 
 ALPHA = 0.05
 MAX_SEEDS = 100  # no more are asked for: the effect is too small to be decided by seeds

@@ -7,15 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from resnet_bench.analysis.findings import (
-    CONTRADICTED,
-    SUPPORTED,
-    UNDECIDED,
-    Finding,
-    claim_row,
-    one_seed,
-    with_effect,
-)
+from resnet_bench.analysis.findings import CONTRADICTED, SUPPORTED, UNDECIDED, Finding, claim_row, one_seed, with_effect
 from resnet_bench.analysis.statistics import Interval
 
 SAME = 1e-3  # of the largest logit: what rounding in some dozen layers of float32 leaves room for

@@ -11,18 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from resnet_bench.architectures import (
-    ARCHS,
-    IMAGENET,
-    IMAGENET_SMALL,
-    NAMED,
-)
-from resnet_bench.config import (
-    LARGE_SIDE,
-    OPTIMIZERS,
-    SCHEDULES,
-)
+from resnet_bench.config.run import LARGE_SIDE, OPTIMIZERS, SCHEDULES
 from resnet_bench.execution import MODES, PRECISIONS
+from resnet_bench.networks import ARCHS, IMAGENET, IMAGENET_SMALL, NAMED
 from resnet_bench.terminal import complain, say
 from resnet_bench.text import one_line
 

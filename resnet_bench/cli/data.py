@@ -7,11 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_bench.cli.arguments import (
-    Commands,
-    Parser,
-    add_command,
-)
+from resnet_bench.cli.arguments import Commands, Parser, add_command
 from resnet_bench.cli.shared import find_data
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.terminal import columns, progress_line, say
@@ -106,7 +102,7 @@ def data_list(arguments: argparse.Namespace) -> int:
 
 def data_stats(arguments: argparse.Namespace) -> int:
     """Print how many images a dataset has of each class, and the mean and std of its training pixels by channel."""
-    from resnet_bench.data.statistics import channel_statistics, class_counts
+    from resnet_bench.data.summary import channel_statistics, class_counts
 
     source = find_data("cifar10", arguments.data)
     if not source.found:

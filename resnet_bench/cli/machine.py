@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from resnet_bench.architectures import (
-    SHORTCUTS,
-)
 from resnet_bench.cli.arguments import (
     ARCH_HELP,
     Commands,
@@ -22,6 +19,7 @@ from resnet_bench.cli.arguments import (
 from resnet_bench.cli.shared import check_folder, family_of
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
+from resnet_bench.networks import SHORTCUTS
 from resnet_bench.terminal import say, sayer
 from resnet_bench.text import command, one_line
 
@@ -96,7 +94,10 @@ def _add_gate(commands: Commands) -> None:
 
 def show_complexity(arguments: argparse.Namespace) -> int:
     """Print what networks cost, and write it into a study's folder and to a file, as asked."""
-    from resnet_bench.study import counts
+    from resnet_bench.cli.cost_tables import complexity_table, layer_tables
+    from resnet_bench.cost.counting import read_counts, write_complexity
+    from resnet_bench.cost.layers import write_layers
+    from resnet_bench.cost.networks import find_images, find_networks
     from resnet_bench.study.folder import StudyFolder
 
     for name, low, high in (("input_size", 8, 512), ("num_classes", 1, 100_000)):
@@ -106,16 +107,16 @@ def show_complexity(arguments: argparse.Namespace) -> int:
     if arguments.folder:
         check_folder(arguments.folder)
     study = StudyFolder(arguments.folder) if arguments.folder else None
-    images = counts.find_images(study, arguments.input_size, arguments.num_classes)
+    images = find_images(study, arguments.input_size, arguments.num_classes)
     family = family_of(arguments.stem, images[0])
-    networks = counts.find_networks(study, images, arguments.depths, arguments.arch, arguments.shortcut, family)
+    networks = find_networks(study, images, arguments.depths, arguments.arch, arguments.shortcut, family)
     if arguments.out:
-        counts.write_layers(arguments.out, networks)
+        write_layers(arguments.out, networks)
     if study:
-        counts.write_complexity(study, *images)
+        write_complexity(study, *images)
     if not arguments.quiet:
-        known = counts.read_counts(study) if study else {}
-        text = counts.layer_tables(networks) if arguments.per_layer else counts.complexity_table(networks, known)
+        known = read_counts(study) if study else {}
+        text = layer_tables(networks) if arguments.per_layer else complexity_table(networks, known)
         say(text, end="")
     return 0
 
@@ -123,9 +124,9 @@ def show_complexity(arguments: argparse.Namespace) -> int:
 def throughput(arguments: argparse.Namespace) -> int:
     """Measure the networks of a study on this machine."""
     from resnet_bench.cores import cores_here
+    from resnet_bench.cost.networks import find_images
+    from resnet_bench.cost.throughput import Bench, Rules, measure_throughput
     from resnet_bench.environment import configure, find_device
-    from resnet_bench.study.cost import Bench, Rules, measure_throughput
-    from resnet_bench.study.counts import find_images
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.threads import choose_threads
 
@@ -155,7 +156,7 @@ def throughput(arguments: argparse.Namespace) -> int:
 
 def counters(arguments: argparse.Namespace) -> int:
     """Count, and compare or accept."""
-    from resnet_bench.regression import counters as counting
+    from resnet_bench.gate import counters as counting
 
     present = counting.count_all(arguments.benchmarks)
     stored = counting.stored_at(arguments.benchmarks)
@@ -175,8 +176,8 @@ def gate(arguments: argparse.Namespace) -> int:
     """Count and time this checkout against its base."""
     from resnet_bench.environment import find_device, gpu_uuid
     from resnet_bench.files import write_json
-    from resnet_bench.regression.checkouts import find_base, find_root, short
-    from resnet_bench.regression.gate import EXIT_CODES, check_counters, compare
+    from resnet_bench.gate.checkouts import find_base, find_root, short
+    from resnet_bench.gate.gate import EXIT_CODES, check_counters, compare
 
     root = find_root(Path.cwd())
     commit, device = find_base(root, arguments.base), find_device(arguments.device)
@@ -201,7 +202,7 @@ def gate(arguments: argparse.Namespace) -> int:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Print what a bug report needs."""
-    from resnet_bench.study.doctor import diagnosis
+    from resnet_bench.doctor import diagnosis
 
     say(diagnosis(), end="")
     return 0

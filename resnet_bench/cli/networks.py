@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_bench.architectures import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_network
 from resnet_bench.cli.arguments import (
     ARCH_HELP,
     DATA_HELP,
@@ -22,8 +21,9 @@ from resnet_bench.cli.arguments import (
     whole_numbers,
 )
 from resnet_bench.cli.shared import family_of, find_data, render_transfer, train
-from resnet_bench.config import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
+from resnet_bench.config.run import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_network
 from resnet_bench.places import user_path
 from resnet_bench.terminal import complain, progress_line, say
 from resnet_bench.text import listing, one_line
@@ -151,7 +151,7 @@ def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -
 
 def _weights(place: str, arguments: argparse.Namespace) -> Weights:
     """The weights to be used as they are, of the network that they say or the user does."""
-    from resnet_bench.study.trained import find_weights
+    from resnet_bench.trained.runs import find_weights
 
     return find_weights(place, _network(arguments, (3, 224, 224)))
 
@@ -162,8 +162,8 @@ def _weights(place: str, arguments: argparse.Namespace) -> Weights:
 def finetune(arguments: argparse.Namespace) -> int:
     """Train in each mode, and compare."""
     from resnet_bench.data.select import part_name
-    from resnet_bench.study.trained import find_weights
-    from resnet_bench.study.transfer import Recipe, begin, folder_name
+    from resnet_bench.trained.runs import find_weights
+    from resnet_bench.trained.transfer import Recipe, begin, folder_name
 
     if not arguments.data:
         raise UsageError(
@@ -235,7 +235,7 @@ def _part(dataset: Dataset, arguments: argparse.Namespace) -> Dataset:
 def export(arguments: argparse.Namespace) -> int:
     """Write weights, or features."""
     from resnet_bench.environment import configure, find_device
-    from resnet_bench.study.export import write_features, write_weights
+    from resnet_bench.trained.export import write_features, write_weights
 
     weights = _weights(arguments.run, arguments)
     name = weights.file_name
@@ -282,7 +282,7 @@ def _check_picture(out: Path, read: list[Path]) -> None:
 def predict(arguments: argparse.Namespace) -> int:
     """Print what pictures show; exit code 1 if one could not be read."""
     from resnet_bench.environment import configure, find_device
-    from resnet_bench.study import predict as predicting
+    from resnet_bench.trained import predict as predicting
 
     if bool(arguments.images) == bool(arguments.dataset):
         raise UsageError("predict needs pictures: files, or --dataset NAME (and not both)")

@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 
 from resnet_bench import terminal
 from resnet_bench.busy import busy
-from resnet_bench.cli.arguments import (
-    STEMS,
-)
-from resnet_bench.config import (
-    RunConfig,
-    Variation,
-    family_for,
-)
+from resnet_bench.cli.arguments import STEMS
+from resnet_bench.config.run import RunConfig, Variation
+from resnet_bench.config.study import family_for
 from resnet_bench.errors import Failure, UsageError, is_out_of_memory
 from resnet_bench.execution import Execution, default_precision
 from resnet_bench.terminal import columns, is_terminal, progress_line, sayer
@@ -25,11 +20,11 @@ from resnet_bench.text import command, counted, listing
 
 if TYPE_CHECKING:
     from resnet_bench.data.sources import Source
+    from resnet_bench.executors.local import Outcome
+    from resnet_bench.executors.ray.shared import Demand
     from resnet_bench.models.weights import Weights
-    from resnet_bench.study.cluster.shared import Demand
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.run import Session
-    from resnet_bench.study.sweep import Outcome
+    from resnet_bench.study.session import Session
     from resnet_bench.study.threads import Threads
 
 
@@ -58,11 +53,12 @@ def train(
     """
     from resnet_bench.cores import cores_here
     from resnet_bench.environment import configure, find_device
+    from resnet_bench.executors.local import prepare
+    from resnet_bench.executors.local import sweep as run_all
+    from resnet_bench.study.checks import check_writable
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
-    from resnet_bench.study.run import Session
-    from resnet_bench.study.sweep import check_writable, prepare
-    from resnet_bench.study.sweep import sweep as run_all
+    from resnet_bench.study.session import Session
     from resnet_bench.study.threads import choose_threads
 
     device = find_device(arguments.device)
@@ -127,11 +123,11 @@ def train_on_ray(
     Raises:
         UsageError, Failure: see study.cluster.fleet; some runs failed.
     """
-    from resnet_bench.study.cluster.fleet import sweep_on_ray
-    from resnet_bench.study.counts import write_complexity
+    from resnet_bench.cost.counting import write_complexity
+    from resnet_bench.executors.ray.fleet import sweep_on_ray
+    from resnet_bench.study.checks import check_writable
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.plan import DataShape, Plan
-    from resnet_bench.study.sweep import check_writable
     from resnet_bench.study.threads import check_settled
 
     study, say = StudyFolder(folder), sayer(arguments.quiet)
@@ -199,8 +195,8 @@ def threads_of(study: StudyFolder, device_type: str, asked: int | None) -> Threa
 
 
 def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:
-    from resnet_bench.study.cost import ROUNDS, Bench, Rules, measure_throughput
-    from resnet_bench.study.counts import write_complexity
+    from resnet_bench.cost.counting import write_complexity
+    from resnet_bench.cost.throughput import ROUNDS, Bench, Rules, measure_throughput
 
     dataset, say = session.dataset, sayer(arguments.quiet)
     counted = write_complexity(session.study, dataset.image_shape, len(dataset.classes))
@@ -247,8 +243,8 @@ def render_transfer(folder: Path, quiet: bool) -> None:
     """Compare the studies of a transfer folder, draw that, and print the verdict."""
     from resnet_bench.report.transfer import render_transfer as draw
     from resnet_bench.report.transfer import summarize_transfer
-    from resnet_bench.study.compared import compare, studies_of
-    from resnet_bench.study.folder import collect_late
+    from resnet_bench.study.collecting import collect_late
+    from resnet_bench.trained.compared import compare, studies_of
 
     for study in studies_of(folder):
         if study.uncollected():
@@ -266,7 +262,9 @@ def render_transfer(folder: Path, quiet: bool) -> None:
 def render_study(folder: Path, quiet: bool) -> None:
     """Draw what is finished of a study, and print its summary."""
     from resnet_bench.report import render, summarize
-    from resnet_bench.study.folder import StudyFolder, collect_late, write_sums
+    from resnet_bench.study.collecting import collect_late
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.sums import write_sums
 
     study = StudyFolder(folder)
     with study.lock():

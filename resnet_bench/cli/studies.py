@@ -6,15 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_bench.architectures import (
-    ARCHS,
-    CIFAR,
-    NAMED,
-    SHORTCUTS,
-    NetworkName,
-    check_depth,
-    check_network,
-)
 from resnet_bench.cli.arguments import (
     ARCH_HELP,
     Commands,
@@ -41,14 +32,12 @@ from resnet_bench.cli.shared import (
     train_on_ray,
     variation,
 )
-from resnet_bench.config import (
-    STUDIES,
-    RunConfig,
-    Study,
-    find_study,
-)
+from resnet_bench.config.run import RunConfig
+from resnet_bench.config.study import Study
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_depth, check_network
 from resnet_bench.places import user_path
+from resnet_bench.studies import STUDIES, find_study
 from resnet_bench.terminal import progress_line, say, sayer
 from resnet_bench.text import counted, one_line
 
@@ -149,7 +138,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         return _print_plan(study, source, folder, runs, arguments)
     title = f"{study.name} ({study.meaning})"
     if arguments.executor == "ray":
-        from resnet_bench.study.cluster.shared import Demand
+        from resnet_bench.executors.ray.shared import Demand
 
         demand = Demand(
             arguments.cpus_per_run or float(arguments.threads or 1),
@@ -265,7 +254,7 @@ def _print_plan(
 
 def status(arguments: argparse.Namespace) -> int:
     """Print the runs of a study."""
-    from resnet_bench.study.status import status_table
+    from resnet_bench.cli.status import status_table
 
     check_folder(arguments.folder)
     say("\n".join(status_table(study) for study in _studies(arguments.folder)), end="")
@@ -274,16 +263,16 @@ def status(arguments: argparse.Namespace) -> int:
 
 def _studies(folder: Path) -> list[StudyFolder]:
     """The study in a folder, or all of a transfer folder."""
-    from resnet_bench.study.compared import is_transfer_folder, studies_of
     from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.trained.compared import is_transfer_folder, studies_of
 
     return studies_of(folder) if is_transfer_folder(folder) else [StudyFolder(folder)]
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check every file of a study; exit 1 if there is a fault."""
-    from resnet_bench.study.compared import faults_of, is_transfer_folder
     from resnet_bench.study.verify import verify as find_faults
+    from resnet_bench.trained.compared import faults_of, is_transfer_folder
 
     check_folder(arguments.folder)
     studies = _studies(arguments.folder)
@@ -307,7 +296,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Render a study, or what the studies of a transfer folder say together."""
-    from resnet_bench.study.compared import is_transfer_folder
+    from resnet_bench.trained.compared import is_transfer_folder
 
     check_folder(arguments.folder)
     render = render_transfer if is_transfer_folder(arguments.folder) else render_study
@@ -317,10 +306,10 @@ def report(arguments: argparse.Namespace) -> int:
 
 def surgery(arguments: argparse.Namespace) -> int:
     """Operate on the trained nets of a study, and render it."""
+    from resnet_bench.data.on_device import DeviceData
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.surgery import Theatre, operate
-    from resnet_bench.training.engine import DeviceData
+    from resnet_bench.trained.surgery import Theatre, operate
 
     check_folder(arguments.folder)
     for depth in (arguments.shallow, arguments.deep):

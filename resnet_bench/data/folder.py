@@ -26,12 +26,11 @@ from PIL import Image
 from resnet_bench.data.dataset import Dataset, Images, Labels, Resized
 from resnet_bench.data.listing import Progress
 from resnet_bench.data.picture import SHORTER_SIDE, central_square, file_digest, picture_size, read_picture
-from resnet_bench.data.statistics import channel_statistics
+from resnet_bench.data.summary import channel_statistics
 from resnet_bench.data.tree import Classes, Tree
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.files import read_regular, write_atomically
+from resnet_bench.files import Damaged, read_regular, seal, unseal, write_atomically
 from resnet_bench.machine import available_cores
-from resnet_bench.sealed import Damaged, seal, unseal
 from resnet_bench.text import one_line
 
 SMALLEST_SIDE, LARGEST_KEPT, LARGEST_SIDE = 8, 96, 512  # pixels

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnet_bench.data.dataset import Dataset, Resized
 from resnet_bench.data.listing import few
-from resnet_bench.data.statistics import channel_statistics
+from resnet_bench.data.summary import channel_statistics
 from resnet_bench.errors import UsageError
 
 Indices = NDArray[np.int64]

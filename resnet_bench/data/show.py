@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from resnet_bench.busy import busy
-from resnet_bench.config import AUGMENTATION_OF
+from resnet_bench.config.run import AUGMENTATION_OF
 from resnet_bench.data.batches import INDEX, BatchStream, make_batch, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.errors import UsageError

@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, overload
 import torch
 from torch import nn
 
-from resnet_bench.architectures import CIFAR, NetworkName, check_network
 from resnet_bench.errors import UsageError
 from resnet_bench.models.cifar import CifarNet
 from resnet_bench.models.imagenet import ImageNetNet
+from resnet_bench.networks import CIFAR, NetworkName, check_network
 
 Net: TypeAlias = CifarNet | ImageNetNet
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from resnet_bench.architectures import IMAGENET_SMALL, NetworkName, layout_of
 from resnet_bench.models.layers import Freezable, SubsampleAndPad, WeightedLayer, batch_norm, projection
+from resnet_bench.networks import IMAGENET_SMALL, NetworkName, layout_of
 
 
 class PlainBlock(BasicBlock):  # type: ignore[misc]  # torchvision has no types

@@ -1,1 +1,1 @@
-"""The throughput gate: two checkouts of this code side by side, counted exactly and timed in pairs."""
+"""The former name of `resnet_bench.gate`, for projects that import `regression.benchmark`; one release more."""

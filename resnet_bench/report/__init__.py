@@ -14,6 +14,7 @@ def render(folder: Path) -> list[Path]:
     """
     # pandas and matplotlib load slowly, so only a report that is really drawn pays for them.
     from resnet_bench.files import make_own_folder
+    from resnet_bench.frames import load
     from resnet_bench.report import (
         canvas,
         confusion_figure,
@@ -27,8 +28,7 @@ def render(folder: Path) -> list[Path]:
     )
     from resnet_bench.report.claims_table import claims
     from resnet_bench.report.document import make_document
-    from resnet_bench.report.load import load
-    from resnet_bench.results import CLAIMS, write_csv
+    from resnet_bench.results.tables import CLAIMS, write_csv
 
     frames = load(folder)
     draws = {
@@ -60,8 +60,8 @@ def render(folder: Path) -> list[Path]:
 
 def summarize(folder: Path) -> str:
     """The summary of a study for the terminal."""
+    from resnet_bench.frames import load
     from resnet_bench.report.claims_table import claims
-    from resnet_bench.report.load import load
     from resnet_bench.report.summary import summary
 
     frames = load(folder)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from resnet_bench.analysis.claims import judge
 from resnet_bench.analysis.findings import SUPPORTED, UNDECIDED
-from resnet_bench.report.load import StudyFrames
+from resnet_bench.frames import StudyFrames
 from resnet_bench.report.tables import TextTable
-from resnet_bench.results import ClaimRow
+from resnet_bench.results.rows import ClaimRow
 
 # Which figure shows what a claim is about.
 FIGURE_OF = {

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from resnet_bench.architectures import display_name
+from resnet_bench.frames import StudyFrames, arms_in, select
+from resnet_bench.networks import display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import CAPTION_SIZE, drawable, panels, styled
-from resnet_bench.report.load import StudyFrames, arms_in, select
 from resnet_bench.report.mpl import Axes, Figure
 from resnet_bench.report.tables import TextTable
 from resnet_bench.text import one_line

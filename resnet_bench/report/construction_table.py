@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from resnet_bench.analysis.operations import SAME, one_pair
+from resnet_bench.frames import StudyFrames
 from resnet_bench.report import wording
-from resnet_bench.report.load import StudyFrames
 from resnet_bench.report.tables import TextTable
 
 

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from resnet_bench.analysis.convergence import CHANCE_SHARE, LEVELS, Convergence, convergence
-from resnet_bench.architectures import display_name
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import display_name
 from resnet_bench.report import wording
-from resnet_bench.report.load import StudyFrames, select
 from resnet_bench.report.tables import TextTable
 
 

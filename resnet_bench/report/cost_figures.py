@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm
+from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
+from resnet_bench.networks import Arm
 from resnet_bench.report.canvas import legend_above, log_axis, panels, say, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
 from resnet_bench.report.error_cost_figure import draw_cost
-from resnet_bench.report.load import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
 from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D
 from resnet_bench.report.setups import Setup, conditions, peaks, setups, throttled
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm, arm_name, display_name, option_name
-from resnet_bench.report.load import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
+from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
+from resnet_bench.networks import Arm, arm_name, display_name, option_name
 from resnet_bench.report.setups import Setup, conditions, number, peaks, setups, throttled
 from resnet_bench.report.tables import PLAIN, TextTable
 

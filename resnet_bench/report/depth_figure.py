@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from resnet_bench.architectures import OTHERS, Arm, arm_name
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import OTHERS, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, panels, say, styled
-from resnet_bench.report.load import StudyFrames, select
 from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D
 
 FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"

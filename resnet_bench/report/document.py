@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resnet_bench.analysis.claims import RULES
+from resnet_bench.frames import StudyFrames
 from resnet_bench.report import tables, wording
 from resnet_bench.report.claims_table import claims_table, figure_of, verdict_sentence
 from resnet_bench.report.confusion_figure import class_table, confusions
 from resnet_bench.report.construction_table import construction_table
 from resnet_bench.report.convergence_table import convergence_table
 from resnet_bench.report.cost_tables import cost_tables
-from resnet_bench.report.load import StudyFrames
 from resnet_bench.report.summary import facts
 from resnet_bench.report.tables import TextTable
-from resnet_bench.results import (
+from resnet_bench.results.rows import ClaimRow
+from resnet_bench.results.tables import (
     CLAIMS,
     COMPLEXITY,
     CONFUSION,
@@ -26,7 +27,6 @@ from resnet_bench.results import (
     RUNS,
     SIGNALS,
     THROUGHPUT,
-    ClaimRow,
 )
 from resnet_bench.text import command
 

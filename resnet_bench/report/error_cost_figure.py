@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm
+from resnet_bench.frames import StudyFrames, arms_in, select
+from resnet_bench.networks import Arm
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, legend_above, log_axis, panels, say, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
-from resnet_bench.report.load import StudyFrames, arms_in, select
 from resnet_bench.report.mpl import Axes, Figure
 from resnet_bench.report.point_labels import label_points
 

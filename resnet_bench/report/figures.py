@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resnet_bench.architectures import DEPTHS, Arm, arm_name, display_name
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import DEPTHS, Arm, arm_name, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, say, styled
 from resnet_bench.report.depth_figure import draw_depth
-from resnet_bench.report.load import StudyFrames, select
 from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D, Patch
 
 TRAIN, VALIDATION, TEST = "train_top1_err", "validation_top1_err", "test_top1_err"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames
 from resnet_bench.report import wording
-from resnet_bench.report.load import INFERENCE, TRAIN_STEP, StudyFrames
 
 # Speeds are compared only where all of this is equal, and the way in which the train step was executed (`compile`).
 SHARED = ["fingerprint", "precision", "memory_format", "optimizer", "batch_size", "input_size", "num_classes"]

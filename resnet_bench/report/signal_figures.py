@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from resnet_bench.architectures import CIFAR, Arm, arm_name
+from resnet_bench.frames import StudyFrames, arms_in, select
+from resnet_bench.networks import CIFAR, Arm, arm_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, log_axis, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES
-from resnet_bench.report.load import StudyFrames, arms_in, select
 from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D, MaxNLocator
 
 MAX_PANELS = 3

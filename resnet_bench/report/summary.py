@@ -10,10 +10,10 @@ import pandas as pd
 
 from resnet_bench.analysis.claims import MARGIN
 from resnet_bench.analysis.findings import UNDECIDED
-from resnet_bench.architectures import Arm, arm_name
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import Arm, arm_name
 from resnet_bench.report import wording
-from resnet_bench.report.load import StudyFrames, select
-from resnet_bench.results import ClaimRow
+from resnet_bench.results.rows import ClaimRow
 
 WIDTH = 100  # characters
 TRAIN, TEST = "final_train_clean_top1_err", "final_test_top1_err"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.architectures import CIFAR, Arm, arm_name, display_name, option_name
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import CIFAR, Arm, arm_name, display_name, option_name
 from resnet_bench.report import markdown, wording
-from resnet_bench.report.load import StudyFrames, select
 from resnet_bench.report.wording import range_of
-from resnet_bench.results import RUNS
+from resnet_bench.results.tables import RUNS
 from resnet_bench.text import one_line
 
 PM = "\N{PLUS-MINUS SIGN}"

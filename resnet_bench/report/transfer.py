@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 
 from resnet_bench.analysis.statistics import Interval
-from resnet_bench.architectures import display_name
-from resnet_bench.config import SCRATCH, TRANSFER_MODES
+from resnet_bench.config.run import SCRATCH, TRANSFER_MODES
 from resnet_bench.files import make_own_folder, write_atomically
+from resnet_bench.frames import StudyFrames, load
+from resnet_bench.networks import display_name
 from resnet_bench.report import canvas, html, page
 from resnet_bench.report.confusion_figure import confusions
 from resnet_bench.report.document import Document, Picture, Section
-from resnet_bench.report.load import StudyFrames, load
 from resnet_bench.report.mpl import Figure
 from resnet_bench.report.tables import TextTable, mean_std, to_latex, to_markdown
 from resnet_bench.report.transfer_figures import (
@@ -27,7 +27,8 @@ from resnet_bench.report.transfer_figures import (
     images,
 )
 from resnet_bench.report.wording import count
-from resnet_bench.results import CONFUSION, CURVES, RUNS, TRANSFER, TransferRow, read_csv
+from resnet_bench.results.rows import TransferRow
+from resnet_bench.results.tables import CONFUSION, CURVES, RUNS, TRANSFER, read_csv
 
 SETUP = ["images_per_class", "family", "arch", "depth", "shortcut"]  # what is compared with one another
 

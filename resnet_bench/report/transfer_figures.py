@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from resnet_bench.analysis.statistics import Interval
-from resnet_bench.architectures import Arm, display_name
-from resnet_bench.config import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES
+from resnet_bench.config.run import EXTRACTION, FINE_TUNE, SCRATCH, TRANSFER_MODES
+from resnet_bench.frames import StudyFrames, arms_in, select
+from resnet_bench.networks import Arm, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import legend_above, panels, styled
 from resnet_bench.report.confusion_figure import confusions, draw_matrices, drawn_depth
@@ -23,9 +24,8 @@ from resnet_bench.report.figures import (
     mean_curves,
     plot_curves,
 )
-from resnet_bench.report.load import StudyFrames, arms_in, select
 from resnet_bench.report.mpl import Figure, FixedLocator, FuncFormatter, Line2D, NullLocator
-from resnet_bench.results import CONFUSION, CURVES, TRANSFER
+from resnet_bench.results.tables import CONFUSION, CURVES, TRANSFER
 
 STYLES = {SCRATCH: ("#D4581A", "s"), EXTRACTION: ("#1B1B1B", "D"), FINE_TUNE: ("#28609A", "o")}
 DODGE = 0.06  # between modes, as a share of the images by class

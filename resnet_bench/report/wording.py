@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.architectures import Arm, arm_name, display_name
-from resnet_bench.report.load import StudyFrames, select
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import Arm, arm_name, display_name
 
 
 def chance(frames: StudyFrames) -> float:

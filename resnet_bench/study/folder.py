@@ -3,102 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import itertools
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resnet_bench.busy import busy
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import Execution
-from resnet_bench.files import read_regular, remove_temporaries, sha256_of, to_json, write_atomically, write_json
-from resnet_bench.results import (
-    CONFUSION,
-    CURVES,
-    DIGEST,
+from resnet_bench.files import read_regular, sha256_of, to_json, write_atomically, write_json
+from resnet_bench.results.rows import PlanRow, RunRow
+from resnet_bench.results.tables import (
     MAX_BYTES,
     PLAN,
-    RUN_ID,
     RUNS,
-    SIGNALS,
     Columns,
-    PlanRow,
-    RunRow,
     Table,
     read_columns,
     read_csv,
     study_name,
-    to_csv,
-    to_lines,
     write_csv,
 )
-from resnet_bench.schema import MAX_JSON_BYTES, Invalid, from_json, parse_json
 from resnet_bench.study.lock import NAME, Lock, Lost, holding, is_held, undisturbed
-from resnet_bench.text import counted
+from resnet_bench.study.records import (
+    COLLECTED,
+    CONFIG,
+    CRLF,
+    ENVIRONMENT,
+    MEND,
+    RESULT,
+    SUMS,
+    History,
+    Identity,
+    Result,
+    checked,
+    differs_in_line_ends,
+    read_json,
+    result_digest,
+)
 
-RESULT = "result.json"
 EXECUTION = "execution.json"
-SUMS = "SHA256SUMS"
-COLLECTED = (CURVES, SIGNALS, CONFUSION)  # tables that each run writes its own rows of
-CONFIG, ENVIRONMENT = "config.json", "environment.json"
-CRLF = "line ends CRLF instead of LF (as git makes them with core.autocrlf), and otherwise what was written"
 MEND_LINE_ENDS = (
     "nothing is lost: git config core.autocrlf false, then git rm -rq --cached FOLDER and git checkout HEAD -- FOLDER"
 )
-MEND = "restore the file, or remove the run's folder to train it again"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """config.json of a run: what it is."""
-
-    run_id: str = field(metadata={"rule": RUN_ID})
-    dataset_digest: str = field(metadata={"rule": DIGEST})
-    config: RunConfig
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One start of a run: when, from which step, and what was otherwise than in the attempt before, as [old, new]."""
-
-    utc: str
-    from_step: int
-    changed: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class History:
-    """environment.json of a run: where it was last worked on, and how often."""
-
-    environment: dict[str, Any]
-    attempts: tuple[Attempt, ...]
-    started_utc: str = ""
-    num_attempts: int = 0
-    bit_exact: bool = True
-
-
-@dataclass(frozen=True)
-class Result:
-    """result.json of a run: its row of runs.csv, the SHA-256 of its other files, and one over both."""
-
-    row: RunRow
-    files: dict[str, str] = field(metadata={"rule": DIGEST})
-    digest: str = field(metadata={"rule": DIGEST})
-
-    def check_together(self) -> None:
-        """Raise Invalid for a name that is not one of a run's files."""
-        known = {CONFIG, ENVIRONMENT, *(table.file for table in COLLECTED)}
-        for name in self.files:
-            if name not in known:
-                raise Invalid(
-                    f"there is no such file of a run; there are {', '.join(sorted(known))}", "files", name[:100]
-                )
 
 
 @dataclass(frozen=True)
@@ -145,7 +94,7 @@ class RunFolder:
             return None
         value = read_json(path)
         result: Result = checked(Result, value, path)
-        if result.digest != _digest(value["row"], value["files"]):
+        if result.digest != result_digest(value["row"], value["files"]):
             raise UsageError(f"{path}: altered since it was written; {MEND}")
         if check_files:
             self._check_files(result.files)
@@ -334,155 +283,6 @@ def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:
     return row.arch, row.shortcut, row.depth, row.seed, row.run_id
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object as it stands in a plain file; UsageError for anything else."""
-    try:
-        value = parse_json(read_regular(path, MAX_JSON_BYTES, follow=False))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; {MEND}") from None
-    except Invalid as error:
-        raise UsageError(f"{path}: {error}; {MEND}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: not a JSON object; {MEND}")
-    return value
-
-
-def checked(record: type[Any], value: dict[str, Any], path: Path) -> Any:
-    """The record that a JSON object of a file is; UsageError, which names file, field and value, if it is none."""
-    try:
-        return from_json(record, value)
-    except Invalid as error:
-        raise UsageError(f"{path}: {error}; {MEND}") from None
-
-
-def _digest(row: Any, files: Any) -> str:
-    """SHA-256 over the canonical JSON of what a result says."""
-    return hashlib.sha256(json.dumps([row, files], sort_keys=True).encode()).hexdigest()
-
-
-def differs_in_line_ends(path: Path, expected: str) -> bool:
-    """Would the file have this SHA-256 if its line ends were LF; asked where it has another one."""
-    content = read_regular(path, MAX_BYTES, follow=False)
-    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() == expected
-
-
-def result_json(folder: RunFolder, row: RunRow) -> bytes:
-    """The content of result.json: the run's row, the SHA-256 of its other files, and one over both."""
-    tables = [path for path in map(folder.table, COLLECTED) if path.exists()]
-    files = {path.name: sha256_of(path, MAX_BYTES) for path in (folder.config, folder.environment, *tables)}
-    return to_json({"row": asdict(row), "files": files, "digest": _digest(asdict(row), files)})
-
-
-class Collection:
-    """The collected tables of a study as they are written, from its finished runs.
-
-    Args:
-        header: the columns that a table is to have: older ones lack some. None: all that there are now.
-    """
-
-    def __init__(self, header: Callable[[Table], Sequence[str]] | None = None) -> None:
-        self._header = header or (lambda table: table.columns)
-        self._runs: list[tuple[RunRow, dict[Table, str]]] = []
-
-    def add(self, row: RunRow, tables: dict[Table, Columns]) -> None:
-        """Add a run. Its lines of CSV are kept, which take a third of the room of its rows."""
-        lines = {
-            table: to_lines({name: columns[name] for name in self._header(table)}) for table, columns in tables.items()
-        }
-        self._runs.append((row, lines))
-
-    @property
-    def rows(self) -> list[RunRow]:
-        """The rows of runs.csv."""
-        return [row for row, _ in sorted(self._runs, key=lambda run: sort_key(run[0]))]
-
-    def texts(self) -> dict[Table, str]:
-        """What is written, by table. Studies made before there were signals and confusions have no such tables."""
-        texts = {RUNS: to_csv(RUNS, self.rows, self._header(RUNS))}
-        runs = sorted(self._runs, key=lambda run: sort_key(run[0]))
-        for table in COLLECTED:
-            lines = "".join(lines.get(table, "") for _, lines in runs)
-            if lines or table is CURVES:
-                texts[table] = ",".join(self._header(table)) + "\n" + lines
-        return texts
-
-
-def check_nothing_lost(study: StudyFolder) -> None:
-    """Raise UsageError if runs.csv holds runs whose folders are gone: collecting would drop them."""
-    path = study.path / RUNS.file
-    known = read_columns(path, RUNS)["run_id"] if path.exists() else []
-    gone = [run_id for run_id in known if not study.run(run_id).result.exists()]
-    if gone:
-        raise UsageError(
-            f"{path}: holds {counted(len(gone), 'run')} without a folder in runs/ ({gone[0]}); restore it or move the "
-            "CSV files"
-        )
-
-
-def collect_late(study: StudyFolder) -> None:
-    """Collect if runs were finished since that was done. Hold the study's lock.
-
-    Raises:
-        UsageError: no run was finished yet; or see `collect`.
-    """
-    if study.uncollected():
-        collect(study)
-    elif not (study.path / RUNS.file).exists() and (study.path / "runs").is_dir():
-        raise UsageError(
-            f"{study.path}: no run is finished yet ({study.progress()}); call again when one is (resnet-bench status)"
-        )
-
-
-@busy("collecting finished runs")
-def collect(study: StudyFolder) -> list[RunRow]:
-    """Write the collected tables and SHA256SUMS; the same folders give the same bytes. Hold the study's lock.
-
-    Raises:
-        UsageError: a finished run is not what was written, or runs.csv holds one whose folder is gone.
-        Failure: the folder cannot be written.
-    """
-    check_nothing_lost(study)
-    for place in (study.path, study.path / "figures", study.path / "tables"):
-        if place == study.path or not place.is_symlink():
-            remove_temporaries(place)
-    found = Collection()
-    for folder in study.run_folders():
-        row = folder.read_result()
-        if row is not None:
-            found.add(row, folder.read_columns())
-    for table, text in found.texts().items():
-        write_atomically(study.path / table.file, text.encode())
-    write_sums(study)
-    return found.rows
-
-
-def sums_of(study: StudyFolder) -> dict[str, str]:
-    """SHA-256 of every file of finished runs, and of every file that belongs to no run, by its path in the study.
-
-    Links, pipes, devices, and names of two lines are no files of a study.
-    """
-    finished = [folder.path for folder in study.run_folders() if folder.result.exists()]
-    paths = itertools.chain(_files_in(str(study.path), but="runs"), *(_files_in(str(path)) for path in finished))
-    names = {Path(path).relative_to(study.path).parts: path for path in paths}
-    return {"/".join(parts): sha256_of(Path(names[parts]), MAX_BYTES) for parts in sorted(names)}
-
-
-def _files_in(folder: str, but: str = "") -> Iterator[str]:
-    """The plain files in a folder, however deep, that last; not those in the entry `but` of it."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name == but:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files_in(entry.path)
-            elif entry.is_file(follow_symlinks=False) and _is_kept(entry.name):
-                yield entry.path
-
-
-def _is_kept(name: str) -> bool:
-    return not name.startswith((".", "checkpoint", SUMS)) and "\n" not in name
-
-
 def _resum(study: StudyFolder, name: str) -> None:
     """Bring the line of one file in SHA256SUMS up to date, if there is one."""
     path, ending = study.path / SUMS, f"  {name}".encode()
@@ -493,8 +293,8 @@ def _resum(study: StudyFolder, name: str) -> None:
         write_atomically(path, b"\n".join(lines))
 
 
-@busy("computing digests")
-def write_sums(study: StudyFolder) -> None:
-    """Write SHA256SUMS, which `sha256sum -c` reads too."""
-    text = "".join(f"{digest}  {name}\n" for name, digest in sums_of(study).items())
-    write_atomically(study.path / SUMS, os.fsencode(text))  # the name of a file may be any bytes
+def result_json(folder: RunFolder, row: RunRow) -> bytes:
+    """The content of result.json: the run's row, the SHA-256 of its other files, and one over both."""
+    tables = [path for path in map(folder.table, COLLECTED) if path.exists()]
+    files = {path.name: sha256_of(path, MAX_BYTES) for path in (folder.config, folder.environment, *tables)}
+    return to_json({"row": asdict(row), "files": files, "digest": result_digest(asdict(row), files)})

@@ -7,14 +7,14 @@ import functools
 import statistics
 from collections.abc import Callable
 
-from resnet_bench.architectures import display_name
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import Execution, auto_mode
+from resnet_bench.networks import display_name
 from resnet_bench.study.plan import Plan
-from resnet_bench.study.run import Session
-from resnet_bench.throughput import time_in_turn
-from resnet_bench.training.engine import TrainStep
+from resnet_bench.study.session import Session
+from resnet_bench.timing import time_in_turn
+from resnet_bench.training.step import TrainStep
 
 FORMAT_ROUNDS = 5
 FORMAT_GAIN = 1.03  # channels last must be faster by more than what two measurements of one thing differ by

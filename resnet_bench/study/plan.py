@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resnet_bench.complexity import complexity
-from resnet_bench.config import RunConfig
-from resnet_bench.results import RunRow
+from resnet_bench.config.run import RunConfig
+from resnet_bench.results.rows import RunRow
 
 EVAL_PER_TRAIN = 0.25  # an evaluated image costs about a quarter of a trained one: forward only, no BN statistics
 # Work per second where nothing was measured yet: of one core, and of a GPU that waits for the host in eager mode.

@@ -13,9 +13,9 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from resnet_bench.busy import life_signs
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.crowding import Watch
-from resnet_bench.results import CurveRow
+from resnet_bench.results.rows import CurveRow
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.terminal import LOG_SECONDS, console, say, wipe
 from resnet_bench.text import counted, one_line

@@ -4,109 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
-
-from resnet_bench import __version__
 from resnet_bench.complexity import complexity
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
-from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.errors import UsageError
-from resnet_bench.execution import EAGER, Execution
 from resnet_bench.files import Guard, publish, remove_temporaries, write_json
-from resnet_bench.git import git_state
 from resnet_bench.machine import ForeignLoad
-from resnet_bench.models.weights import Weights
-from resnet_bench.results import (
-    CONFUSION,
-    CURVES,
-    SCHEMA_VERSION,
-    SIGNALS,
-    ConfusionRow,
-    CurveRow,
-    RunRow,
-    input_size_of,
-    write_csv,
-)
-from resnet_bench.study.folder import RunFolder, StudyFolder, read_json, result_json
+from resnet_bench.results.rows import SCHEMA_VERSION, ConfusionRow, CurveRow, RunRow, input_size_of
+from resnet_bench.results.tables import CONFUSION, CURVES, SIGNALS, write_csv
+from resnet_bench.study.folder import RunFolder, result_json
 from resnet_bench.study.progress import Listener
-from resnet_bench.study.stopping import Stopped, StoppedAtOnce, StopRequest
+from resnet_bench.study.records import read_json
+from resnet_bench.study.session import Session
+from resnet_bench.study.stopping import Stopped, StoppedAtOnce
 from resnet_bench.training import checkpoint
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job, TrainState, fit
-
-
-@dataclass(frozen=True)
-class Session:
-    """What all runs of one sweep share: the study's folder, the data on the device, where the code runs."""
-
-    study: StudyFolder
-    dataset: Dataset
-    data: DeviceData
-    fingerprint: Fingerprint
-    execution: Execution = EAGER
-    checkpoint_seconds: float = 60.0
-    stop: StopRequest = field(default_factory=StopRequest)
-    jobs: int = 1  # how many processes of this sweep share the device
-    weights: Weights | None = None  # that the runs which name them begin with
-    git: tuple[str, bool | None] = field(default_factory=git_state)
-
-    @classmethod
-    def open(
-        cls,
-        study: StudyFolder,
-        dataset: Dataset,
-        device: torch.device,
-        *,
-        execution: Execution = EAGER,
-        checkpoint_seconds: float = 60.0,
-        stop: StopRequest | None = None,
-        jobs: int = 1,
-        weights: Weights | None = None,
-    ) -> Session:
-        """Copy the dataset to the device, take the fingerprint, and note the threads that decide the bits."""
-        here = fingerprint(device)
-        return cls(
-            study,
-            dataset,
-            DeviceData.of(dataset, device, weights.inputs if weights else None),
-            here,
-            replace(execution, threads=here.threads if device.type == "cpu" else None),
-            checkpoint_seconds,
-            StopRequest() if stop is None else stop,
-            jobs,
-            weights,
-        )
-
-    def job(self, config: RunConfig, execution: Execution | None = None) -> Job:
-        """What a run works on, executed as the session says or otherwise."""
-        weights = self.weights if config.weights else None
-        return Job.of(config, self.data, execution or self.execution, weights)
-
-    def about(self) -> dict[str, Any]:
-        """What one must know of a network that is trained here, to use it."""
-        return {"classes": list(self.dataset.classes), "inputs": self.data.inputs.to_json()}
-
-    def software_and_hardware(self) -> dict[str, Any]:
-        """What must stay the same for a resumed run to be bit-exact."""
-        version = {"resnet_bench": __version__, "git_commit": self.git[0], "git_dirty": self.git[1]}
-        execution = asdict(replace(self.execution, threads=None))  # the fingerprint says how many
-        del execution["threads"]
-        return {**version, **asdict(self.fingerprint), "execution": execution}
-
-    def identity(self, config: RunConfig) -> dict[str, Any]:
-        """What a run is: its configuration and the digest of its data."""
-        return {
-            "run_id": config.run_id,
-            "dataset_digest": self.dataset.digest,
-            "config": json.loads(config.canonical_json()),
-        }
+from resnet_bench.training.expected import Expected, check_stored
+from resnet_bench.training.loop import fit
+from resnet_bench.training.state import Job, TrainState
 
 
 class RunSink:
@@ -191,7 +109,7 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
     _claim(folder, identity, guard)
     job = session.job(config)
     state = job.initial_state(session.dataset.digest)
-    _go_on(folder, state, checkpoint.Expected.of_state(state, config, identity), progress)
+    _go_on(folder, state, Expected.of_state(state, config, identity), progress)
     history = _record_attempt(session, folder, state.step, guard)
     sink = RunSink(session, config, progress, guard)
     try:
@@ -222,10 +140,10 @@ def _claim(folder: RunFolder, identity: dict[str, Any], guard: Guard) -> None:
     write_json(folder.config, identity, guard)
 
 
-def _go_on(folder: RunFolder, state: TrainState, expected: checkpoint.Expected, progress: Listener) -> None:
+def _go_on(folder: RunFolder, state: TrainState, expected: Expected, progress: Listener) -> None:
     """Bring the initial state to the last checkpoint, if there is a good one."""
     try:
-        stored, notes = checkpoint.load(folder.path, lambda fields: checkpoint.checked(fields, expected))
+        stored, notes = checkpoint.load(folder.path, lambda fields: check_stored(fields, expected))
     except checkpoint.OtherRun:
         raise UsageError(
             f"{folder.path}: the checkpoint is of another configuration or other data; use another RESULTS="

@@ -10,20 +10,12 @@ from dataclasses import dataclass
 
 from resnet_bench.busy import busy
 from resnet_bench.errors import UsageError
-from resnet_bench.files import check_own_folder, open_regular, read_regular
-from resnet_bench.results import CURVES, MAX_BYTES, PLAN, RUNS, SPLIT, Table, read_columns, to_lines
-from resnet_bench.sealed import Damaged
-from resnet_bench.study.folder import (
-    COLLECTED,
-    CRLF,
-    MEND_LINE_ENDS,
-    SUMS,
-    Collection,
-    RunFolder,
-    StudyFolder,
-    differs_in_line_ends,
-    sums_of,
-)
+from resnet_bench.files import Damaged, check_own_folder, open_regular, read_regular
+from resnet_bench.results.tables import CURVES, MAX_BYTES, PLAN, RUNS, SPLIT, Table, read_columns, to_lines
+from resnet_bench.study.collecting import Collection
+from resnet_bench.study.folder import MEND_LINE_ENDS, RunFolder, StudyFolder
+from resnet_bench.study.records import COLLECTED, CRLF, SUMS, differs_in_line_ends
+from resnet_bench.study.sums import sums_of
 from resnet_bench.text import counted, one_line
 from resnet_bench.training.generations import NEWEST, PREVIOUS, exchanged, read_sealed
 

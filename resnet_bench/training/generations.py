@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_bench.errors import UsageError
-from resnet_bench.files import read_regular
-from resnet_bench.results import SCHEMA_VERSION
-from resnet_bench.sealed import Damaged, digest_in, unseal
+from resnet_bench.files import Damaged, digest_in, read_regular, unseal
+from resnet_bench.results.rows import SCHEMA_VERSION
 
 KIND = f"resnet-bench checkpoint 3, schema {SCHEMA_VERSION}"
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"

@@ -3,149 +3,24 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from resnet_bench.busy import busy
-from resnet_bench.config import RunConfig
-from resnet_bench.data.batches import BatchStream, chain_digest
-from resnet_bench.environment import generator
-from resnet_bench.errors import UsageError
-from resnet_bench.execution import EAGER, Execution
-from resnet_bench.models import Net, build_model, init_digest
-from resnet_bench.models.weights import Weights, adopt
-from resnet_bench.results import CurveRow, SignalRow
-from resnet_bench.throughput import Stopwatch
-from resnet_bench.training.engine import (
-    DeviceData,
-    EvalSet,
-    Meter,
-    TrainStep,
-    all_finite,
-    evaluate,
-    make_optimizer,
-    set_learning_rate,
-)
+from resnet_bench.config.run import RunConfig
+from resnet_bench.data.batches import chain_digest
+from resnet_bench.results.rows import CurveRow, SignalRow
+from resnet_bench.training.evaluation import all_finite, evaluate
+from resnet_bench.training.optimizers import set_learning_rate
+from resnet_bench.training.schedule import learning_rate
 from resnet_bench.training.signals import BATCH, measure_signals, signal_steps
+from resnet_bench.training.state import Job, Selected, TrainState
+from resnet_bench.training.step import TrainStep
 
 CHECK_STEPS = 50  # how often, in steps, a run is checked for divergence
-
-
-def learning_rate(config: RunConfig, step: int, lr_warmup_steps: int | None) -> float:
-    """The learning rate of 0-based step `step`.
-
-    Args:
-        config: holds the schedule.
-        step: optimizer updates done before this one.
-        lr_warmup_steps: steps that the warm-up phase took, None while it lasts. Warm-up steps count in the schedule.
-    """
-    base: float = config.lr_warmup if config.lr_warmup is not None and lr_warmup_steps is None else config.lr
-    if config.schedule == "cosine":
-        return base * (1 + math.cos(math.pi * step / config.steps)) / 2
-    return base / 10.0 ** sum(step >= drop for drop in config.lr_drops)  # dividing: 0.1 * 0.1 is not 0.01
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The state of a run whose validation error is the lowest so far.
-
-    Attributes:
-        step: of the state.
-        validation_top1_err: its error in percent.
-        validation_loss: which decides between states of one error.
-        model: its state dict, on the CPU.
-        test_top1_err: its error on all test images, once the run is finished.
-    """
-
-    step: int
-    validation_top1_err: float
-    validation_loss: float
-    model: dict[str, Tensor]
-    test_top1_err: float | None = None
-
-
-@dataclass
-class TrainState:
-    """Everything that the rest of a run depends on."""
-
-    model: Net
-    optimizer: Optimizer
-    meter: Meter
-    train_clock: Stopwatch
-    eval_clock: Stopwatch
-    batch_size: int
-    init_digest: str
-    batches_digest: str
-    step: int = 0
-    lr: float = 0.0  # of the last step
-    lr_warmup_steps: int | None = None
-    window_wrong: int = 0  # meter.wrong when the warm-up window began
-    row_step: int = 0  # step of the last row
-    row_wrong: int = 0  # meter.wrong at the last row
-    diverged_step: int | None = None
-    rows: list[CurveRow] = field(default_factory=list)
-    signals: list[SignalRow] = field(default_factory=list)
-    confusion: list[list[int]] | None = None  # test images by true and predicted class: selected state, or last step
-    selected: Selected | None = None  # the state with the lowest validation error so far; None: nothing to choose by
-
-    @classmethod
-    def initial(
-        cls,
-        config: RunConfig,
-        data: DeviceData,
-        dataset_digest: str,
-        memory_format: str = "nchw",
-        weights: Weights | None = None,
-    ) -> TrainState:
-        """The state before the first step; `weights` are those that the configuration names, if it does.
-
-        Raises:
-            UsageError: they are not.
-        """
-        if config.weights != (weights.digest if weights else ""):
-            raise UsageError(f"run {config.run_id} begins with weights that were not given")
-        model = build_model(
-            config.arch,
-            config.depth,
-            config.shortcut,
-            in_channels=data.train_images.shape[1],
-            num_classes=data.num_classes,
-            generator=generator(config.seed, "init"),
-            family=config.family,
-            zero_init_residual=config.zero_init_residual,
-        )
-        if weights is not None:
-            adopt(model, weights, head=False)
-        model.freeze(config.frozen_parts)
-        digest = init_digest(model)
-        model.to(data.device)
-        if memory_format == "nhwc":
-            model.to(memory_format=torch.channels_last)
-        return cls(
-            model=model,
-            optimizer=make_optimizer(model, config.momentum, config.weight_decay, config.optimizer),
-            meter=Meter(data.device),
-            train_clock=Stopwatch(data.device),
-            eval_clock=Stopwatch(data.device),
-            batch_size=config.batch_size,
-            init_digest=digest,
-            batches_digest=dataset_digest,
-        )
-
-    def running_error(self) -> float:
-        """Training error (%) since the last row; waits for the device."""
-        images = (self.step - self.row_step) * self.batch_size
-        return 100 * (int(self.meter.wrong) - self.row_wrong) / images
-
-    def is_finite(self) -> bool:
-        """Was every loss so far finite, and is every weight and BN statistic; waits for the device."""
-        return int(self.meter.finite_steps) == self.step and all_finite(self.model)
 
 
 class Sink(Protocol):
@@ -168,72 +43,6 @@ class Sink(Protocol):
 
     def poll(self) -> None:
         """Called while a row is evaluated; raises to stop. The state is as before the row."""
-
-
-@dataclass(frozen=True)
-class EvalSets:
-    """The images evaluated in rows, and at the last step."""
-
-    row_train: EvalSet
-    row_test: EvalSet
-    final_train: EvalSet
-    final_test: EvalSet
-    validation: EvalSet | None = None
-
-    @classmethod
-    def of(cls, config: RunConfig, data: DeviceData) -> EvalSets:
-        """As the configuration says; the test set is whole at the last step."""
-        return cls(
-            row_train=EvalSet.train(data, config.row_train_images),
-            row_test=EvalSet.test(data, config.row_test_images),
-            final_train=EvalSet.train(data, config.final_train_images),
-            final_test=EvalSet.test(data, None),
-            validation=EvalSet.validation(data),
-        )
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the indices of all four."""
-        sha256 = hashlib.sha256()
-        for chosen in (self.row_train, self.row_test, self.final_train, self.final_test):
-            sha256.update(chosen.indices.numpy().tobytes() + b";")
-        return sha256.hexdigest()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a run works on, beside its state: the same from the first step to the last."""
-
-    config: RunConfig
-    data: DeviceData
-    stream: BatchStream
-    eval_sets: EvalSets
-    execution: Execution
-    weights: Weights | None = None
-
-    @classmethod
-    def of(
-        cls, config: RunConfig, data: DeviceData, execution: Execution = EAGER, weights: Weights | None = None
-    ) -> Job:
-        """The batches and evaluated images of `config` on `data`."""
-        stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation, data.aspects)
-        return cls(config, data, stream, EvalSets.of(config, data), execution, weights)
-
-    def initial_state(self, dataset_digest: str) -> TrainState:
-        """The state before the first step."""
-        return TrainState.initial(self.config, self.data, dataset_digest, self.execution.memory_format, self.weights)
-
-    def make_step(self, state: TrainState) -> TrainStep:
-        """The train step of a state, to be built before its first use."""
-        return TrainStep(
-            state.model,
-            state.optimizer,
-            self.data,
-            state.meter,
-            self.execution,
-            self.config.batch_size,
-            self.stream.columns,
-        )
 
 
 def fit(state: TrainState, job: Job, sink: Sink) -> None:

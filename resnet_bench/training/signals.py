@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_bench.models import Net
-from resnet_bench.training.engine import make_forward
+from resnet_bench.training.step import make_forward
 
 BATCH = 128  # images
 MIN_POINTS, MAX_POINTS = 4, 9  # of a run, the start included

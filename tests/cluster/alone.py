@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from resnet_bench.study.cluster.nodes import connected
+from resnet_bench.executors.ray.nodes import connected
 from tests.cluster.nodes import listeners, parents
 
 

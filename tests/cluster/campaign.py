@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from resnet_bench.errors import UsageError
-from resnet_bench.results import RUNS
+from resnet_bench.results.tables import RUNS
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.verify import verify
 from tests.cluster.nodes import Nodes, start_driver

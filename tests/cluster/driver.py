@@ -12,8 +12,8 @@ import torch
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import EAGER
-from resnet_bench.study.cluster.fleet import sweep_on_ray
-from resnet_bench.study.cluster.shared import Demand
+from resnet_bench.executors.ray.fleet import sweep_on_ray
+from resnet_bench.executors.ray.shared import Demand
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan
 from resnet_bench.study.stopping import Stopped, StopRequest

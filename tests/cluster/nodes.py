@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resnet_bench.study.cluster.nodes import LOOPBACK
+from resnet_bench.executors.ray.nodes import LOOPBACK
 from tests.conftest import ROOT
 
 TASK = b"ray::do_run"  # what a worker calls itself while it does a run

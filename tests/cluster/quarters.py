@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from resnet_bench.study.cluster.nodes import Nodes, connected
-from resnet_bench.study.cluster.shared import Demand, Flag, Terms, versions
+from resnet_bench.executors.ray.nodes import Nodes, connected
+from resnet_bench.executors.ray.shared import Demand, Flag, Terms, versions
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.stopping import StopRequest
 

@@ -20,9 +20,10 @@ import torch
 
 from resnet_bench import git
 from resnet_bench.errors import UsageError
-from resnet_bench.results import CURVES, RUNS, read_csv
-from resnet_bench.sealed import Damaged
-from resnet_bench.study.folder import StudyFolder, collect
+from resnet_bench.files import Damaged
+from resnet_bench.results.tables import CURVES, RUNS, read_csv
+from resnet_bench.study.collecting import collect
+from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.verify import verify
 from resnet_bench.training import checkpoint
 from tests.faults.work import CRASHED, LOSSES, Work, command_line, finish, small_runs, start

@@ -18,18 +18,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_bench import sealed
+from resnet_bench.cli.status import status_table
 from resnet_bench.data import folder as image_folders
 from resnet_bench.data.tree import list_images
 from resnet_bench.errors import UsageError
-from resnet_bench.results import CURVES, RUNS, read_csv
-from resnet_bench.study import sweep as sweep_module
+from resnet_bench.files import seal
+from resnet_bench.results.tables import CURVES, RUNS, read_csv
+from resnet_bench.study import checks as study_checks
 from resnet_bench.study.folder import StudyFolder
-from resnet_bench.study.status import status_table
 from resnet_bench.study.verify import verify
 from resnet_bench.training import checkpoint
-from tests import test_cifar
 from tests.conftest import ROOT
+from tests.data import test_cifar
 from tests.faults import checks
 from tests.faults.work import CRASHED, LOSSES, Work, command_line, finish, small_runs, start
 
@@ -308,7 +308,7 @@ def test_f10_too_little_space_is_found_before_the_first_step(
     from resnet_bench.cli import main
 
     usage = type("usage", (), {"free": 1_000_000})
-    monkeypatch.setattr(sweep_module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(study_checks.shutil, "disk_usage", lambda path: usage)
     assert main(["sweep", "--study", "demo", "--results", str(tmp_path), "--device", "cpu"]) == 1
     assert "1.0 MB are free" in capsys.readouterr().err
     assert not list((tmp_path / "demo" / "runs").iterdir())
@@ -403,7 +403,7 @@ class Marker:
 def test_f19_a_crafted_checkpoint_runs_no_code(work: Work, tmp_path: Path) -> None:
     folder = interrupted(work)
     for payload in (pickle.dumps(Marker(tmp_path / "marker")), _torch_file(Marker(tmp_path / "marker"))):
-        (folder / checkpoint.NEWEST).write_bytes(sealed.seal(checkpoint.KIND, payload))
+        (folder / checkpoint.NEWEST).write_bytes(seal(checkpoint.KIND, payload))
         stored, notes = checkpoint.load(folder)
         assert stored is not None and "refused by the restricted loader" in notes[0]
         (folder / checkpoint.PREVIOUS).rename(folder / checkpoint.NEWEST)

@@ -25,20 +25,22 @@ import torch
 import torch._inductor.config  # what deterministic mode imports: here once, not in every child
 
 from resnet_bench.cli import main
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.batches import BatchStream
 from resnet_bench.data.builtin import digits, synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.executors import local as sweep_module
+from resnet_bench.study import checks
 from resnet_bench.study import run as run_module
-from resnet_bench.study import sweep as sweep_module
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.lock import Lock
 from resnet_bench.study.plan import DataShape, Plan
-from resnet_bench.study.run import Session
+from resnet_bench.study.session import Session
 from resnet_bench.study.stopping import Stopped, StopRequest
-from resnet_bench.training import checkpoint, engine
+from resnet_bench.training import checkpoint, evaluation
+from resnet_bench.training import step as steps_module
 
 CRASHED = 99
 DIGITS = digits()
@@ -100,7 +102,7 @@ def perform(work: Work) -> None:
     name, *arguments = work.fault.split(":")
     with contextlib.ExitStack() as stack, StopRequest().listening() as stop:
         try:
-            sweep_module.check_writable(study)
+            checks.check_writable(study)
             session = Session.open(study, dataset, device, checkpoint_seconds=work.checkpoint_seconds, stop=stop)
             plan = Plan(list(work.runs), study.results(), DataShape(dataset.image_shape, 96, 32))
             if name:
@@ -206,8 +208,8 @@ def _is_probe(optimizer: torch.optim.SGD) -> bool:
 def signal_in(phase: str, number: str, times: str) -> Any:
     """Send this process a signal when it enters the phase for the second time."""
     owner, name = {
-        "step": (engine, "train_step"),
-        "eval": (engine.F, "cross_entropy"),
+        "step": (steps_module, "train_step"),
+        "eval": (evaluation.F, "cross_entropy"),
         "save": (checkpoint, "encode"),
         "fsync": (os, "fsync"),
         "publish": (run_module, "publish"),
@@ -248,7 +250,7 @@ def folder_deleted(place: str) -> Any:
 
         return call
 
-    with _patched(engine, "train_step", make):
+    with _patched(steps_module, "train_step", make):
         yield
 
 
@@ -338,7 +340,7 @@ def not_finite(what: str, step: str) -> Any:
 
         return call
 
-    with _patched(engine, "train_step", make):
+    with _patched(steps_module, "train_step", make):
         yield
 
 
@@ -354,7 +356,7 @@ def out_of_memory(kind: str) -> Any:
 
         return call
 
-    with _patched(engine, "train_step", make):
+    with _patched(steps_module, "train_step", make):
         yield
 
 

@@ -24,10 +24,10 @@ from resnet_bench.data.kaggle import CIFAR10_KAGGLE
 from resnet_bench.data.stl10 import STL10
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.text import one_line
+from tests.data.test_cifar import MEMBERS, PER_BATCH, files_for, tar_bytes
+from tests.data.test_kaggle import png
+from tests.data.test_known import FILES, PACKED, PLAIN, mat_bytes, md5
 from tests.fuzz.mutations import ABSURD, FUZZ, mutated_bytes
-from tests.test_cifar import MEMBERS, PER_BATCH, files_for, tar_bytes
-from tests.test_kaggle import png
-from tests.test_known import FILES, PACKED, PLAIN, mat_bytes, md5
 
 MOST_MEMORY = 3 << 30  # bytes that a reader may take beside what the process has
 
@@ -152,7 +152,7 @@ def test_labels_of_kaggle(place: Path, content: bytes) -> None:
 @pytest.fixture(scope="module")
 def parquet(place: Path) -> tuple[Path, bytes]:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed (make install sets it up)")
-    from tests.test_parquet import TEST, TRAIN, parquet_bytes
+    from tests.data.test_parquet import TEST, TRAIN, parquet_bytes
 
     luck = np.random.default_rng(0)
     images = luck.integers(0, 256, (5 * PER_BATCH, 3, 32, 32), np.uint8)

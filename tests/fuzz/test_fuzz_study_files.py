@@ -16,13 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from resnet_bench.cli.status import status_table
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.files import sha256_of
+from resnet_bench.frames import load
 from resnet_bench.report import canvas, render, summarize
-from resnet_bench.report.load import load
-from resnet_bench.results import CLAIMS, COMPLEXITY, RUNS, SPLIT, THROUGHPUT
-from resnet_bench.study import folder as folders
-from resnet_bench.study.folder import SUMS, StudyFolder, collect
-from resnet_bench.study.status import status_table
+from resnet_bench.results.tables import CLAIMS, COMPLEXITY, RUNS, SPLIT, THROUGHPUT
+from resnet_bench.study import records
+from resnet_bench.study.collecting import collect
+from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.sums import SUMS
 from resnet_bench.study.verify import verify
 from tests import studies
 from tests.fuzz.mutations import ABSURD, EXAMPLES, FUZZ, mutated_bytes, mutated_value
@@ -66,8 +69,8 @@ class Whole:
         """Put other content in a file, and the run's result in order with that; afterwards all is as it was."""
         try:
             path.write_bytes(content)
-            result = path.parent / folders.RESULT
-            if path.name != folders.RESULT and result.exists():
+            result = path.parent / records.RESULT
+            if path.name != records.RESULT and result.exists():
                 sign(result, json.loads(result.read_bytes()))
             yield
         finally:
@@ -83,9 +86,9 @@ def sign(path: Path, value: Any) -> None:
     """Write result.json with the digests that belong to what it says and to the files there are."""
     with contextlib.suppress(Exception):
         for name in value["files"]:
-            value["files"][name] = folders.sha256_of(path.parent / name, 1 << 30)
+            value["files"][name] = sha256_of(path.parent / name, 1 << 30)
     with contextlib.suppress(Exception):
-        value["digest"] = folders._digest(value["row"], value["files"])
+        value["digest"] = records.result_digest(value["row"], value["files"])
     path.write_bytes(json.dumps(value).encode())
 
 
@@ -135,7 +138,7 @@ def test_any_value_in_a_json_file_is_read_or_refused_in_one_line(whole: Whole, d
     path = data.draw(st.sampled_from(whole.texts(".json")))
     value = data.draw(mutated_value(json.loads(whole.contents[path])))
     with whole.having(path, json.dumps(value).encode()):
-        if path.name == folders.RESULT:
+        if path.name == records.RESULT:
             sign(path, value)
         looked_at(whole.study)
 

@@ -14,23 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from resnet_bench.config import RunConfig
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
+from resnet_bench.data.on_device import DeviceData
 from resnet_bench.data.select import with_validation
 from resnet_bench.errors import UsageError
+from resnet_bench.files import Damaged
 from resnet_bench.models.state_dict import tensors_of
 from resnet_bench.models.torch_file import Refused, loads
-from resnet_bench.models.weights import read_weights
-from resnet_bench.sealed import Damaged
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.trained.weight_files import read_weights
 from resnet_bench.training import checkpoint
-from resnet_bench.training.engine import DeviceData
-from resnet_bench.training.loop import Job
+from resnet_bench.training.expected import Expected, check_stored
+from resnet_bench.training.state import Job
 from tests.conftest import CPU
 from tests.fuzz.mutations import FUZZ, mutated_bytes, mutated_value
-from tests.test_study import do
+from tests.study.test_study import do
 
-Valid = tuple[dict[str, Any], checkpoint.Expected]
+Valid = tuple[dict[str, Any], Expected]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,14 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Valid:
     do(place, data, [config])
     folder = StudyFolder(place).run(config.run_id)
     state = Job.of(config, DeviceData.of(data, CPU)).initial_state(data.digest)
-    expected = checkpoint.Expected.of_state(state, config, json.loads(folder.config.read_text()))
+    expected = Expected.of_state(state, config, json.loads(folder.config.read_text()))
     return checkpoint.decode((folder.path / checkpoint.NEWEST).read_bytes()), expected
 
 
-def is_checked(read: Callable[[], dict[str, Any]], expected: checkpoint.Expected) -> bool:
+def is_checked(read: Callable[[], dict[str, Any]], expected: Expected) -> bool:
     """Is what was read the run's; it may be refused, in one line."""
     try:
-        found = checkpoint.checked(read(), expected)
+        found = check_stored(read(), expected)
     except checkpoint.OtherRun:
         return False
     except Damaged as error:

@@ -1,0 +1,142 @@
+"""What a run is: a frozen, content-addressed configuration."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, replace
+
+from resnet_bench.errors import UsageError
+from resnet_bench.networks import (
+    CIFAR,
+    NetworkName,
+    check_network,
+    display_name,
+)
+from resnet_bench.schema import Rule
+
+# Fields that older runs have not.
+LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")
+AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("step", "cosine")
+# Learning rate and weight decay; those of adamw are torch's defaults. None: the study's own.
+USUAL = {"sgd": None, "adam": (1e-3, 1e-4), "adamw": (1e-3, 1e-2)}
+# How a network is trained on new data: from scratch, or from another's weights, the classifier alone or all of it.
+SCRATCH, EXTRACTION, FINE_TUNE = TRANSFER_MODES = ("scratch", "feature-extraction", "fine-tune")
+POSITIVE = Rule(1)
+LARGE_SIDE = 128  # pixels: from here on ImageNet-style networks have the 7x7 stem
+# A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
+AUGMENTATION_OF = {"mnist": "crop", "kmnist": "crop", "svhn": "crop", "digits": "none"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run. Two runs with equal configurations are the same run.
+
+    Paths, device, threads and checkpoint interval are no part of it. Defaults are the paper's (section 4.2).
+    """
+
+    protocol: str  # name and version of the rules below; results are compared only within one
+    dataset: str  # name of the data really used
+    arch: str  # "plain" | "residual" | another builder of torchvision, by its name
+    depth: int = field(metadata={"rule": Rule(1, 100_000)})  # weighted layers
+    shortcut: str  # "a" | "b" | "c"; "none" for plain
+    seed: int
+    steps: int = field(metadata={"rule": POSITIVE})  # optimizer updates
+    batch_size: int = field(default=128, metadata={"rule": POSITIVE})
+    lr: float = 0.1
+    lr_drops: tuple[int, ...] = ()  # steps at which lr is divided by 10
+    lr_warmup: float | None = None  # lr until the windowed training error is below lr_warmup_error
+    lr_warmup_error: float = 80.0  # percent
+    lr_warmup_window: int = field(default=100, metadata={"rule": POSITIVE})  # steps in a window; windows do not overlap
+    momentum: float = 0.9
+    weight_decay: float = 1e-4  # on every parameter, BN and biases included
+    # "crop-flip": zero-pad 4, random crop, random flip; "crop" without the flip; "resized-crop-flip": of large images,
+    # a box of random size and shape, resized, and a random flip; or "none"
+    augmentation: str = "crop-flip"
+    row_every: int = field(default=400, metadata={"rule": POSITIVE})  # steps between two rows of the error curves
+    row_train_images: int | None = None  # fixed training images evaluated for a row; None: all
+    row_test_images: int | None = None  # fixed test images evaluated for a row; None: all
+    final_train_images: int | None = None  # fixed training images evaluated at the last step; None: all
+    # LATER: at these values they are no part of canonical_json, so that older runs keep their names.
+    family: str = CIFAR  # see architectures.FAMILIES
+    optimizer: str = "sgd"  # with momentum; "adam", or "adamw", whose weight decay is no part of the gradient
+    schedule: str = "step"  # lr_drops; or "cosine": from lr to 0 over all steps
+    zero_init_residual: bool = False  # begin with every residual function at 0
+    weights: str = ""  # SHA-256 of the weights that all layers but the classifier begin with; empty: drawn by the seed
+    frozen_parts: int = 0  # stem and stages, from the first, that are not trained
+
+    def __post_init__(self) -> None:
+        check_network(self.network)
+        for name, value, known in (
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} {value!r} is unknown; one of {', '.join(known)}")
+        if self.zero_init_residual and self.arch == "plain":
+            raise UsageError("zero_init_residual is for residual networks: a plain network would put out nothing")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"seed {self.seed} is not between 0 and {2**31 - 1}")
+
+    @property
+    def network(self) -> NetworkName:
+        """What is trained."""
+        return NetworkName(self.family, self.arch, self.depth, self.shortcut)
+
+    def canonical_json(self) -> str:
+        """The configuration as JSON with sorted keys and no spaces: equal text means equal run."""
+        told = [f.name for f in fields(self) if f.name not in LATER or getattr(self, f.name) != f.default]
+        values = {name: getattr(self, name) for name in told}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+    @functools.cached_property
+    def run_id(self) -> str:
+        """`<arch>-<shortcut>-d<depth>-s<seed>-<first 8 hex digits of the SHA-256 of canonical_json()>`."""
+        digest = hashlib.sha256(self.canonical_json().encode()).hexdigest()[:8]
+        return f"{self.arch}-{self.shortcut}-d{self.depth}-s{self.seed}-{digest}"
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it: `ResNet-56 seed 0`."""
+        return f"{display_name(self.arch, self.depth, self.shortcut)} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is done otherwise than a study's protocol says; it changes the protocol's name, and the study's folder."""
+
+    optimizer: str = "sgd"
+    schedule: str = "step"
+    lr: float | None = None  # None: the study's, or what is usual for the optimizer
+    zero_init_residual: bool = False
+
+    @property
+    def label(self) -> str:
+        """`-adam-cosine`; empty if there is nothing."""
+        parts = [self.optimizer] if self.optimizer != "sgd" else []
+        parts += [self.schedule] if self.schedule != "step" else []
+        parts += [f"lr{self.lr:g}"] if self.lr is not None else []
+        parts += ["zero-init"] if self.zero_init_residual else []
+        return "".join(f"-{part}" for part in parts)
+
+    def apply(self, run: RunConfig) -> RunConfig:
+        """The run with these changes; plain networks are never initialised with zeros."""
+        if not self.label:
+            return run
+        name, version = run.protocol.rsplit("/")
+        usual_lr, usual_decay = USUAL[self.optimizer] or (run.lr, run.weight_decay)
+        return replace(
+            run,
+            protocol=f"{name}{self.label}/{version}",
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            lr=usual_lr if self.lr is None else self.lr,
+            lr_drops=run.lr_drops if self.schedule == "step" else (),
+            lr_warmup=run.lr_warmup if self.optimizer == "sgd" else None,
+            weight_decay=usual_decay,
+            zero_init_residual=self.zero_init_residual and run.arch != "plain",
+        )

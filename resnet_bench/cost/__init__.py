@@ -1,0 +1,1 @@
+"""What a study's networks cost: their size, counted, and their speed, measured."""

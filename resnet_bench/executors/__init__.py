@@ -1,0 +1,1 @@
+"""Where the runs of a study are done: this process, several of this machine, a Ray cluster."""

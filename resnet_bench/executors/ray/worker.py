@@ -1,0 +1,190 @@
+"""What happens on a node: the tasks that look at it, that settle how a study is executed, and that do one run."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from resnet_bench.config.run import RunConfig
+from resnet_bench.environment import configure, find_device
+from resnet_bench.errors import UsageError, first_line
+from resnet_bench.execution import Execution
+from resnet_bench.executors.local import do_if_free, prepare, rate_of
+from resnet_bench.executors.ray.shared import GO_ON, Answer, Flag, Settled, Shared, Terms, versions
+from resnet_bench.results.rows import CurveRow
+from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.plan import Plan
+from resnet_bench.study.progress import LINE_SECONDS
+from resnet_bench.study.run import utc_now
+from resnet_bench.study.session import Session
+from resnet_bench.study.stopping import Stopped, StopRequest
+from resnet_bench.text import one_line
+
+LOG = "log.txt"
+
+
+class FlagStop(StopRequest):
+    """Asked to stop once a flag says anything but to go on."""
+
+    def __init__(self, flag: Flag) -> None:
+        super().__init__()
+        self.flag = flag
+        self._read = 0.0
+
+    @property
+    def asked(self) -> bool:
+        """What the flag says, read once a second."""
+        now = time.monotonic()
+        if self._number is None and now - self._read >= 1:
+            self._read = now
+            if self.flag.read() != GO_ON:
+                self._number = signal.SIGTERM
+        return self._number is not None
+
+    def raise_if_asked(self, *, saved: bool = True) -> None:
+        """Raise Stopped if the flag says so."""
+        if self.asked:
+            super().raise_if_asked(saved=saved)
+
+
+class Log:
+    """A Listener that writes plain lines into the run's folder."""
+
+    def __init__(self, study: StudyFolder) -> None:
+        self.study = study
+        self.path: Path | None = None
+        self._last = 0.0
+
+    def say(self, line: str) -> None:
+        """A line, with the time."""
+        if self.path is not None:
+            with contextlib.suppress(OSError), self.path.open("a") as file:
+                file.write(f"{utc_now()} {one_line(line)}\n")
+
+    def waiting(self, count: int) -> None:
+        """Not here: the task ends, and is tried again."""
+
+    def start(self, run: RunConfig, run_work: float) -> None:
+        """A run begins."""
+        self.path = self.study.run(run.run_id).path / LOG
+        self.say(f"{run.title}: begins")
+
+    def resume(self, step: int) -> None:
+        """The run goes on from a checkpoint."""
+        self.say(f"goes on from step {step}")
+
+    def step(self, step: int, error: Callable[[], float]) -> None:
+        """A step is done; nothing is told."""
+
+    def row(self, row: CurveRow) -> None:
+        """A row was written; told from time to time."""
+        if time.monotonic() - self._last >= LINE_SECONDS:
+            self._last = time.monotonic()
+            self.say(f"step {row.step}, error % train {row.train_clean_top1_err:.1f} test {row.test_top1_err:.1f}")
+
+    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
+        """A run that is finished; its folder is not touched any more."""
+
+    def finish(self, outcome: str) -> None:
+        """A run ended; if it is finished, its folder is not touched any more."""
+        if self.path is not None and not self.study.run(self.path.parent.name).result.exists():
+            self.say(outcome)
+
+
+def look(terms: Terms) -> Answer:
+    """Can this node take part; by a process on it."""
+    place = terms.study.path
+    if terms.flag.read() is None:
+        return Answer("blind", f"does not see {place}; put RESULTS= on a file system that all nodes have there")
+    try:
+        if not terms.flag.is_held():
+            return Answer("blind", f"does not see the locks of other machines in {place}; mount it so that flock works")
+    except UsageError as error:
+        return Answer("blind", f"cannot lock files: {error}")
+    other = [
+        f"{name} {there} instead of {terms.versions[name]}"
+        for name, there in versions().items()
+        if there != terms.versions[name]
+    ]
+    if other and not terms.demand.any_version:
+        return Answer("unfit", f"has {', '.join(other)}; install the same there, or allow it with --any-version")
+    return Answer("fit")
+
+
+_opened: dict[tuple[StudyFolder, Execution], Session] = {}  # by this process, the last: data are copied once
+
+
+def _session(shared: Shared, execution: Execution) -> Session:
+    terms = shared.terms
+    key = terms.study, execution
+    if key not in _opened:
+        _opened.clear()
+        device = find_device(terms.demand.device)
+        configure(device, terms.demand.threads, execution.precision)
+        _opened[key] = Session.open(
+            terms.study,
+            shared.dataset,
+            device,
+            execution=execution,
+            checkpoint_seconds=shared.checkpoint_seconds,
+            jobs=2,  # whatever the node is, the run may share it: such runs are never called exclusive
+        )
+    return replace(_opened[key], stop=FlagStop(terms.flag))
+
+
+def _node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _begin(shared: Shared, execution: Execution) -> Session | Answer:
+    """What this node trains with, or why it cannot."""
+    here = look(shared.terms)
+    if here.kind != "fit":  # any more
+        return replace(here, node=_node())
+    try:
+        return _session(shared, execution)
+    except Exception as error:  # no such device, no memory left on it
+        return Answer("unfit", f"cannot train ({first_line(error)})", _node())
+
+
+def settle(shared: Shared, execution: Execution, plan: Plan, mode: str) -> Settled | Answer:
+    """How the study is executed; or that this node cannot tell.
+
+    Raises:
+        UsageError, Failure: see study.sweep.prepare.
+    """
+    session = _begin(shared, execution)
+    if isinstance(session, Answer):
+        return session
+    lines: list[str] = []
+    try:
+        session = prepare(session, plan, mode, lines.append)
+        return Settled(session.execution, session.fingerprint.device, rate_of(session, plan), lines)
+    except Stopped:
+        return Answer("stopped")
+
+
+def do_run(shared: Shared, execution: Execution, run: RunConfig) -> Answer:
+    """Do one run, unless it is finished or another process is at it.
+
+    Raises:
+        UsageError, Failure: what makes it pointless to go on with any run, see study.run.execute.
+    """
+    session = _begin(shared, execution)
+    if isinstance(session, Answer):
+        return session
+    failed: list[str] = []
+    try:
+        session.stop.raise_if_asked()  # the task waited until then
+        free = do_if_free(session, run, shared.shape, Log(session.study), failed)
+    except Stopped:
+        return Answer("stopped")
+    if failed:  # a device that fails is no fault of the run
+        return Answer("lost" if "CUDA error" in failed[0] else "failed", failed[0], _node())
+    return Answer("done" if free else "busy")

@@ -1,0 +1,1 @@
+"""Everything a study writes: rows, tables, and the dictionary of their columns."""

@@ -1,0 +1,274 @@
+"""Surgery on a study's trained nets: the solution by construction, trained on from there, and lesions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnet_bench.busy import busy
+from resnet_bench.config.run import RunConfig
+from resnet_bench.data.on_device import DeviceData
+from resnet_bench.environment import generator
+from resnet_bench.errors import UsageError
+from resnet_bench.models import CifarNet, build_model
+from resnet_bench.models.surgery import calibrate, deepen, without_block
+from resnet_bench.models.weights import Weights, adopt
+from resnet_bench.networks import CIFAR, display_name
+from resnet_bench.results.rows import ConstructionRow, ContinuationRow, LesionRow, RunRow
+from resnet_bench.results.tables import CONSTRUCTION, CONTINUATION, LESIONS, Table, read_csv, write_csv
+from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.plan import format_seconds
+from resnet_bench.study.sums import write_sums
+from resnet_bench.trained.runs import checkpoint_of_run, config_of_run
+from resnet_bench.training.evaluation import EvalSet, eval_batch, evaluate
+from resnet_bench.training.loop import fit
+from resnet_bench.training.state import Job, TrainState
+
+LESION_IMAGES = 2_000  # of the test set, at most
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A trained net of the study."""
+
+    row: RunRow
+    config: RunConfig
+    model: CifarNet
+
+    @property
+    def name(self) -> str:
+        """`plain-20 seed 0`."""
+        return f"{display_name(self.row.arch, self.row.depth, self.row.shortcut)} seed {self.row.seed}"
+
+
+@dataclass(frozen=True)
+class Theatre:
+    """The study whose nets are operated on, and the images they were trained on."""
+
+    study: StudyFolder
+    data: DeviceData
+    dataset_digest: str
+
+    def admit(self, row: RunRow) -> Patient:
+        """Load a finished run's net from its last checkpoint.
+
+        Raises:
+            UsageError: the checkpoint is not here, not the result's, or of other data.
+        """
+        if row.dataset_digest != self.dataset_digest:
+            raise UsageError(
+                f"{self.study.path}: trained on other data (digest {row.dataset_digest[:12]}, here "
+                f"{self.dataset_digest[:12]}); give --data"
+            )
+        folder = self.study.run(row.run_id)
+        if row.family != CIFAR:
+            raise UsageError(f"{folder.path}: surgery is for 6n+2 networks, not for those of ImageNet style")
+        stored, config = checkpoint_of_run(folder, row), config_of_run(folder, row)
+        model = self.build(config)
+        adopt(model, Weights(stored.model, str(folder.path)), head=True)
+        return Patient(row, config, model.to(self.data.device).eval())
+
+    def build(self, config: RunConfig) -> CifarNet:
+        """A net of that kind, on the CPU."""
+        return build_model(
+            config.arch, config.depth, config.shortcut, in_channels=self.data.train_images.shape[1],
+            num_classes=self.data.num_classes, generator=generator(config.seed, "init"),
+        )  # fmt: skip
+
+
+def operate(theatre: Theatre, shallow: int, deep: int, seeds: Sequence[int] | None, say: Say) -> None:
+    """Write construction.csv, continuation.csv and lesions.csv of a study; what they hold already is not done again.
+
+    Args:
+        theatre: the study.
+        shallow: the depth of the plain nets that are deepened.
+        deep: the depth that they become, and that lesions are made at.
+        seeds: only these; all if None.
+        say: takes lines about the progress.
+
+    Raises:
+        UsageError: no net of that depth has finished, or its weights are not here.
+    """
+    rows = [row for row in theatre.study.results().values() if row.status == "ok"]
+    chosen = [row for row in rows if seeds is None or row.seed in seeds]
+    plain = {(row.depth, row.seed): row for row in chosen if row.arch == "plain"}
+    pairs = [
+        (plain[shallow, seed], plain[deep, seed])
+        for (d, seed) in sorted(plain)
+        if d == shallow and (deep, seed) in plain
+    ]
+    if not pairs:
+        raise UsageError(
+            f"{theatre.study.path}: no seed has finished plain-{shallow} and plain-{deep}; train them first"
+        )
+    records = Records(theatre.study)
+    todo = [(row, scratch) for row, scratch in pairs if not records.has_deepened(row, deep)]
+    for number, (row, scratch) in enumerate(todo, start=1):
+        say(f"[{number}/{len(todo)}] deepening {display_name('plain', shallow)} seed {row.seed} to {deep} layers")
+        records.add(*deepened(theatre, theatre.admit(row), theatre.admit(scratch), say))
+    patients = sorted((row for row in chosen if row.depth == deep), key=lambda row: (row.arch, row.shortcut, row.seed))
+    for row in patients:
+        if not records.has_lesioned(row):
+            patient = theatre.admit(row)
+            say(f"taking blocks out of {patient.name}")
+            records.add(lesions=lesioned(theatre, patient))
+
+
+class Records:
+    """construction.csv, continuation.csv and lesions.csv of a study; what is there already is kept."""
+
+    def __init__(self, study: StudyFolder) -> None:
+        self.study = study
+        self.constructions: list[ConstructionRow] = self._read(CONSTRUCTION)
+        self.continuations: list[ContinuationRow] = self._read(CONTINUATION)
+        self.lesions: list[LesionRow] = self._read(LESIONS)
+
+    def _read(self, table: Table) -> list[Any]:
+        path = self.study.path / table.file
+        return read_csv(path, table) if path.exists() else []
+
+    def has_deepened(self, row: RunRow, deep: int) -> bool:
+        """Was that shallow net deepened to that depth."""
+        made = {(c.seed, c.shallow_depth, c.deep_depth) for c in self.constructions}
+        return (row.seed, row.depth, deep) in made
+
+    def has_lesioned(self, row: RunRow) -> bool:
+        """Were blocks taken out of that net."""
+        return any(lesion.run_id == row.run_id for lesion in self.lesions)
+
+    def add(
+        self,
+        construction: ConstructionRow | None = None,
+        way: Sequence[ContinuationRow] = (),
+        lesions: Sequence[LesionRow] = (),
+    ) -> None:
+        """Write what was found, at once."""
+        self.constructions += [construction] if construction else []
+        self.continuations += way
+        self.lesions += lesions
+        with self.study.lock():
+            write_csv(self.study.path / CONSTRUCTION.file, CONSTRUCTION, self.constructions)
+            write_csv(self.study.path / CONTINUATION.file, CONTINUATION, self.continuations)
+            write_csv(self.study.path / LESIONS.file, LESIONS, self.lesions)
+            write_sums(self.study)
+
+
+def deepened(
+    theatre: Theatre, shallow: Patient, scratch: Patient, say: Say
+) -> tuple[ConstructionRow, list[ContinuationRow]]:
+    """The construction from a trained shallow plain net, logit by logit, and its further training.
+
+    Args:
+        theatre: the study.
+        shallow: the trained net.
+        scratch: the net of the depth that is wanted, trained from scratch on the same batches.
+        say: takes a line at every row of the training.
+    """
+    data = theatre.data
+    job = Job.of(scratch.config, data)
+    state = job.initial_state(theatre.dataset_digest)
+    inserted = deepen(shallow.model, state.model)
+    test = EvalSet.test(data, None)
+    ours, theirs = (_logits(model, data, test) for model in (state.model.eval(), shallow.model))
+    seed: dict[str, int] = {
+        "seed": shallow.row.seed,
+        "shallow_depth": shallow.row.depth,
+        "deep_depth": scratch.row.depth,
+    }
+    construction = ConstructionRow(
+        **seed,
+        test_images=len(test.labels),
+        max_logit=float(theirs.abs().max()),
+        max_logit_difference=float((ours - theirs).abs().max()),
+        different_predictions=int((ours.argmax(1) != theirs.argmax(1)).sum()),
+        shallow_test_top1_err=evaluate(shallow.model, data, test)[1],
+        constructed_test_top1_err=evaluate(state.model, data, test)[1],
+        constructed_train_clean_top1_err=evaluate(state.model, data, job.eval_sets.final_train)[1],
+        scratch_train_clean_top1_err=scratch.row.final_train_clean_top1_err,
+    )
+    images = job.eval_sets.row_train.images
+    calibrate(state.model, inserted, (data.normalise(batch) for batch in images.split(eval_batch(data))))
+    start = ContinuationRow(
+        **seed,
+        step=0,
+        train_clean_top1_err=evaluate(state.model, data, job.eval_sets.row_train)[1],
+        test_top1_err=evaluate(state.model, data, job.eval_sets.row_test)[1],
+    )
+    fit(state, job, _Told(say, scratch.config.steps))
+    later = [
+        ContinuationRow(
+            **seed, step=row.step, train_clean_top1_err=row.train_clean_top1_err, test_top1_err=row.test_top1_err
+        )
+        for row in state.rows
+    ]
+    return construction, [start, *later]
+
+
+@torch.inference_mode()
+@busy("comparing outputs")
+def _logits(model: CifarNet, data: DeviceData, chosen: EvalSet) -> Tensor:
+    return torch.cat([model(data.normalise(images)) for images in chosen.images.split(eval_batch(data))])
+
+
+@busy("taking out block after block")
+def lesioned(theatre: Theatre, patient: Patient) -> list[LesionRow]:
+    """The error without each block that can be taken out."""
+    data = theatre.data
+    chosen = EvalSet.test(data, min(LESION_IMAGES, len(data.test_labels)))
+    intact = evaluate(patient.model, data, chosen)[1]
+    rows = []
+    for index, (stage, number, _) in enumerate(patient.model.blocks(), start=1):
+        model = without_block(patient.model, stage, number)
+        if model is not None:
+            rows.append(
+                LesionRow(
+                    run_id=patient.row.run_id,
+                    block=index,
+                    stage=stage + 1,
+                    changes_shape=number == 0 and stage > 0,
+                    test_images=len(chosen.labels),
+                    intact_top1_err=intact,
+                    lesioned_top1_err=evaluate(model, data, chosen)[1],
+                )
+            )
+    return rows
+
+
+class _Told:
+    """A sink that tells every row; broken off, the training begins anew, as it is as long as one run."""
+
+    def __init__(self, say: Say, steps: int) -> None:
+        self.say = say
+        self.steps = steps
+        self.started = time.monotonic()
+
+    def built(self, seconds: float) -> None:
+        """Nothing to tell."""
+
+    def step(self, state: TrainState) -> None:
+        """Nothing to tell."""
+
+    def row(self, state: TrainState) -> None:
+        """Tell it."""
+        left = (time.monotonic() - self.started) * (self.steps - state.step) / state.step
+        row = state.rows[-1]
+        self.say(
+            f"  step {row.step}/{self.steps}, error % train {row.train_clean_top1_err:.1f} "
+            f"test {row.test_top1_err:.1f}, {format_seconds(left)} left"
+        )
+
+    def wants_pause(self) -> bool:
+        """Never."""
+        return False
+
+    def pause(self, state: TrainState) -> None:
+        """Never called."""
+
+    def poll(self) -> None:
+        """Never broken off."""

@@ -1,0 +1,1 @@
+"""The repository itself: its shape, its versions, its benchmarks."""

@@ -1,0 +1,1 @@
+"""One study: its runs, its folder, its owners."""
