@@ -13,10 +13,14 @@ from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.prepare import prepare
 from resnet_bench.errors import UsageError
-from resnet_bench.executors.local import sweep
+from resnet_bench.execution import Execution
+from resnet_bench.executors.local import collect_now, open_plan, sweep
+from resnet_bench.executors.ray.shared import Demand, Flag, Settled, Shared, Terms, versions
+from resnet_bench.executors.ray.worker import do_run, settle
 from resnet_bench.results.rows import PlanRow, RunRow
 from resnet_bench.results.tables import CURVES, PLAN, read_csv, write_csv
 from resnet_bench.study.checks import check
+from resnet_bench.study.collecting import collect
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan, work
 from resnet_bench.study.session import Session
@@ -65,6 +69,24 @@ def test_a_study_of_two_sides_has_the_same_bits_side_by_side(
     assert verify(StudyFolder(tmp_path / "one")) == []
     do(tmp_path / "two", small_data, runs, jobs=2)
     assert bits(tmp_path / "one") == bits(tmp_path / "two")
+
+
+def test_a_node_of_a_cluster_prepares_for_each_run_and_has_the_same_bits(
+    tmp_path: Path, small_run: RunConfig, small_data: Dataset
+) -> None:
+    runs = [run for run in varied(small_run) if run.arch == "plain"]
+    do(tmp_path / "here", small_data, runs)
+    study = StudyFolder(tmp_path / "there")
+    (study.path / "runs").mkdir(parents=True)
+    with Flag.raised(study) as flag:
+        plan = plan_of(study.path, small_data, runs)
+        shared = Shared(Terms(study, flag, Demand(), versions()), small_data, plan.shape, 60.0)
+        settled = settle(shared, Execution(), plan, "eager")
+        assert isinstance(settled, Settled), settled
+        assert [do_run(shared, settled.execution, run).kind for run in runs] == ["done", "done"]
+    open_plan(study, plan, small_data)
+    collect_now(study)
+    assert bits(study.path) == bits(tmp_path / "here")
 
 
 def test_few_images_of_each_class_are_all_that_a_run_sees(
@@ -148,6 +170,17 @@ def test_plans_of_older_studies_keep_their_bytes(name: str, tmp_path: Path) -> N
     configs = [StudyFolder(ROOT / "results" / name).run(row.run_id).read_identity().config for row in study.read_plan()]
     study.add_to_plan(configs)
     assert (place / PLAN.file).read_bytes() == before
+
+
+def test_a_study_that_nothing_is_added_to_keeps_its_bytes(tmp_path: Path) -> None:
+    older = ROOT / "results" / "fashion-mnist-short"
+    study = StudyFolder(tmp_path / older.name)
+    shutil.copytree(older, study.path)
+    with study.lock():
+        study.add_to_plan([folder.read_identity().config for folder in study.run_folders()])
+        collect(study)
+    names = [path.relative_to(older) for path in older.rglob("*") if path.is_file()]
+    assert all((study.path / name).read_bytes() == (older / name).read_bytes() for name in names)
 
 
 def test_a_setting_is_written_where_there_is_one_and_stays(tmp_path: Path, small_run: RunConfig) -> None:
