@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, fields, replace
 
+from resnet_bench.config.builders import is_function
 from resnet_bench.errors import UsageError
 from resnet_bench.networks import (
     CIFAR,
+    OWN,
     NetworkName,
     check_network,
     display_name,
@@ -17,7 +20,10 @@ from resnet_bench.networks import (
 from resnet_bench.schema import Rule
 
 # Fields that older runs have not.
-LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")
+LATER = (
+    "family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts", "builder",
+    "builder_digest",
+)  # fmt: skip
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
@@ -40,7 +46,7 @@ class RunConfig:
 
     protocol: str  # name and version of the rules below; results are compared only within one
     dataset: str  # name of the data really used
-    arch: str  # "plain" | "residual" | another builder of torchvision, by its name
+    arch: str  # "plain" | "residual" | another builder of torchvision, by its name | of family "own" any name
     depth: int = field(metadata={"rule": Rule(1, 100_000)})  # weighted layers
     shortcut: str  # "a" | "b" | "c"; "none" for plain
     seed: int
@@ -67,6 +73,8 @@ class RunConfig:
     zero_init_residual: bool = False  # begin with every residual function at 0
     weights: str = ""  # SHA-256 of the weights that all layers but the classifier begin with; empty: drawn by the seed
     frozen_parts: int = 0  # stem and stages, from the first, that are not trained
+    builder: str = ""  # of family "own": package.module:function, called with (depth, in_channels, num_classes)
+    builder_digest: str = ""  # SHA-256 of the file that the function's module is in
 
     def __post_init__(self) -> None:
         check_network(self.network)
@@ -79,8 +87,22 @@ class RunConfig:
                 raise UsageError(f"{name} {value!r} is unknown; one of {', '.join(known)}")
         if self.zero_init_residual and self.arch == "plain":
             raise UsageError("zero_init_residual is for residual networks: a plain network would put out nothing")
+        self._check_builder()
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed {self.seed} is not between 0 and {2**31 - 1}")
+
+    def _check_builder(self) -> None:
+        if (self.family == OWN) != bool(self.builder) or bool(self.builder) != bool(self.builder_digest):
+            raise UsageError("a builder, the digest of its source and family 'own' belong together")
+        if self.builder and not is_function(self.builder):
+            raise UsageError(f"builder {self.builder!r}: write package.module:function, as in mynets:plain")
+        if self.builder_digest and not re.fullmatch("[0-9a-f]{64}", self.builder_digest):
+            raise UsageError(f"builder_digest {self.builder_digest!r} is not a SHA-256 (64 hex digits)")
+        if self.builder and (self.zero_init_residual or self.frozen_parts or self.weights):
+            raise UsageError(
+                f"{self.builder}: of a network of your own it is not known where its residual functions, stages and "
+                "classifier are: no zero_init_residual, weights or frozen parts"
+            )
 
     @property
     def network(self) -> NetworkName:
