@@ -221,7 +221,7 @@ class ConfusionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ComplexityRow:
-    """The size of a network of the study: a closed form, checked against two counters; of the user's own what these say."""
+    """The size of a network: a closed form, checked against two counters; of one of the user's own, what these say."""
 
     family: str = column(FAMILY, key=True, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
