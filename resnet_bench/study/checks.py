@@ -7,15 +7,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from resnet_bench.complexity import complexity
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.files import check_own_folder
+from resnet_bench.networks import OWN
 from resnet_bench.study.collecting import check_nothing_lost
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.lock import Taken, check_lockable
-from resnet_bench.study.plan import Plan
+from resnet_bench.study.plan import Plan, network_size
 from resnet_bench.text import counted
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
@@ -49,11 +49,12 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
     now = {
         "dataset_digest": dataset.digest,
         "protocol": plan.runs[0].protocol,
-        "family": plan.runs[0].family,
         "precision": execution.precision,
         "compile": execution.mode,
     }
+    families = {run.family for run in plan.runs} - {OWN}
     for row in plan.done.values():
+        now["family"] = next(iter(families), row.family) if row.family != OWN else OWN  # which stand beside any others
         for name, value in now.items():
             if getattr(row, name) != value:
                 there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
@@ -72,7 +73,7 @@ def check_enough_images(plan: Plan, dataset: Dataset) -> None:
 
 def check_space(study: StudyFolder, plan: Plan) -> None:
     """Raise Failure if the disk has no room for what the sweep will write."""
-    largest = max((complexity(run.network).params for run in plan.todo), default=0)
+    largest = max((network_size(run, plan.shape).params for run in plan.todo), default=0)
     # Weights and at most two values more for each in fp32, in two generations and one being written; the finished runs
     # keep one each.
     need = 12 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)

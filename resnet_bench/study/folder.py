@@ -262,10 +262,7 @@ class StudyFolder:
         for run in runs:
             other = cells.get((run.arch, run.shortcut, run.depth, run.seed), run.run_id)
             if other != run.run_id:
-                raise UsageError(
-                    f"{self.path}: {run.arch}-{run.depth} seed {run.seed} stands there with another configuration "
-                    f"({other}); a study never mixes them: use another RESULTS="
-                )
+                raise self._another(run, other)
             rows[run.run_id] = PlanRow(
                 run_id=run.run_id,
                 family=run.family,
@@ -276,6 +273,21 @@ class StudyFolder:
             )
         write_csv(self.path / PLAN.file, PLAN, sorted(rows.values(), key=sort_key))
         _resum(self, PLAN.file)  # what is there stays whole while the new runs are done
+
+    def _another(self, run: RunConfig, other: str) -> UsageError:
+        """What to say of a run whose place in the study another one has."""
+        where = f"{self.path}: {run.arch}-{run.depth} seed {run.seed} stands there"
+        config = self.run(other).config
+        there = self.run(other).read_identity().config if config.exists() else run
+        if replace(there, builder_digest=run.builder_digest) == run != there:
+            return UsageError(
+                f"{where} with another source of {run.builder} ({other}): the module has changed since (SHA-256 "
+                f"{there.builder_digest[:12]}..., now {run.builder_digest[:12]}...); restore it, or begin a study of "
+                "another name"
+            )
+        return UsageError(
+            f"{where} with another configuration ({other}); a study never mixes them: use another RESULTS="
+        )
 
 
 def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:

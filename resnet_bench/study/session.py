@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from resnet_bench import __version__
+from resnet_bench.complexity import Complexity, complexity
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.git import git_state
+from resnet_bench.models.own import Findings, try_out
 from resnet_bench.models.weights import Weights
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.plan import DataShape
 from resnet_bench.study.stopping import StopRequest
-from resnet_bench.training.state import Job
+from resnet_bench.training.state import Job, own_network
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,47 @@ class Session:
         return {**version, **asdict(self.fingerprint), "execution": execution}
 
     def identity(self, config: RunConfig) -> dict[str, Any]:
-        """What a run is: its configuration and the digest of its data."""
+        """What a run is: its configuration, the digest of its data, and of the shapes that a builder of one's own gave.
+
+        Raises:
+            UsageError: such a network cannot be trained, see models.own.
+        """
+        own = {"network_digest": self.tried_out(config).shapes_digest} if config.builder else {}
         return {
             "run_id": config.run_id,
             "dataset_digest": self.dataset.digest,
+            **own,
             "config": json.loads(config.canonical_json()),
         }
+
+    def tried_out(self, config: RunConfig) -> Findings:
+        """What trying out the network of a run that has a builder shows; done once in a process."""
+        return tried_out(config, self.dataset)
+
+    def size(self, config: RunConfig) -> Complexity:
+        """Parameters and multiply-adds of a run's network: by closed form, or as torch counts them."""
+        if config.builder:
+            return self.tried_out(config).size
+        channels, height, width = self.dataset.image_shape
+        return complexity(
+            config.network,
+            in_channels=channels,
+            num_classes=len(self.dataset.classes),
+            image_size=(height, width),
+        )
+
+
+def tried_out(config: RunConfig, dataset: Dataset) -> Findings:
+    """What trying out the network of a run that has a builder shows. UsageError if it cannot be trained."""
+    network = own_network(config, dataset.image_shape[0], len(dataset.classes))
+    return try_out(network, dataset.image_shape)
+
+
+def shape_of(dataset: Dataset, runs: Iterable[RunConfig]) -> DataShape:
+    """What the cost of runs on these data depends on; networks that the user's functions build are tried out for it.
+
+    Raises:
+        UsageError: one of them cannot be trained, see models.own.
+    """
+    own = {run.network: tried_out(run, dataset).size for run in runs if run.builder}
+    return DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels), own)
