@@ -104,11 +104,15 @@ def data_name(function: str, reserved: frozenset[str] = frozenset()) -> str:
     return f"{name}-own" if name in reserved else name
 
 
+def look_in(folder: str) -> None:
+    """Find modules in that folder too, first of all; so do the processes that this one starts."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
 def _find_spec(module: str) -> ModuleSpec | None:
     """Without importing anything, not even the packages that it is in, as importlib.util.find_spec would."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)  # as `python` and `python -m` have it; the processes that this one starts have it too
+    look_in(str(Path.cwd()))  # as `python` and `python -m` do, and a command that was installed does not
     importlib.invalidate_caches()
     name, search = "", None
     spec: ModuleSpec | None = None
