@@ -92,7 +92,7 @@ class RunConfig:
             raise UsageError(f"seed {self.seed} is not between 0 and {2**31 - 1}")
 
     def _check_builder(self) -> None:
-        if (self.family == OWN) != bool(self.builder) or bool(self.builder) != bool(self.builder_digest):
+        if (self.family == OWN) != bool(self.builder) or (self.builder_digest and not self.builder):
             raise UsageError("a builder, the digest of its source and family 'own' belong together")
         if self.builder and not is_function(self.builder):
             raise UsageError(f"builder {self.builder!r}: write package.module:function, as in mynets:plain")

@@ -43,8 +43,8 @@ def work(run: RunConfig, shape: DataShape) -> float:
 
 
 def network_macs(run: RunConfig, shape: DataShape) -> int:
-    """Multiply-adds of the run's network for one image, forward."""
-    return network_size(run, shape).macs
+    """Multiply-adds of the run's network for one image, forward; at least one, so that it takes some time."""
+    return max(1, network_size(run, shape).macs)
 
 
 def network_size(run: RunConfig, shape: DataShape) -> Complexity:

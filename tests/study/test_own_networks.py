@@ -244,7 +244,7 @@ def test_a_bad_network_stops_a_sweep_before_anything_is_trained(
     "values",
     [
         {"arch": "my-net"}, {"arch": "resnet18"}, {"arch": "x" * 21}, {"depth": 0}, {"shortcut": "a"},
-        {"builder": ""}, {"builder_digest": ""}, {"builder": "mynets"}, {"builder_digest": "abc"}, {"frozen_parts": 1},
+        {"builder": ""}, {"builder": "mynets"}, {"builder_digest": "abc"}, {"frozen_parts": 1},
         {"family": "cifar", "depth": 8},
     ],
 )  # fmt: skip
