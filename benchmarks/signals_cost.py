@@ -17,6 +17,7 @@ from resnet_bench.data.builtin import digits, synthetic
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device
 from resnet_bench.execution import Execution, default_precision
+from resnet_bench.models import Net
 from resnet_bench.networks import display_name
 from resnet_bench.studies import find_study
 from resnet_bench.timing import time_in_turn
@@ -37,6 +38,8 @@ def share(study: str, depth: int, mode: str, device_name: str, rounds: int) -> f
     data = DeviceData.of(digits() if study.startswith("digits") else synthetic(), device)
     job = Job.of(config, data, Execution(mode, precision))
     state = job.initial_state("")
+    model = state.model
+    assert isinstance(model, Net)
     step, numbers = job.make_step(state), itertools.count()
     step.build()
     set_learning_rate(state.optimizer, config.lr)
@@ -45,7 +48,7 @@ def share(study: str, depth: int, mode: str, device_name: str, rounds: int) -> f
     steps, signals = time_in_turn(
         [
             lambda: step(job.stream.draws(next(numbers))),
-            lambda: measure_signals(state.model, images, labels, precision),
+            lambda: measure_signals(model, images, labels, precision),
         ],
         device,
         rounds,

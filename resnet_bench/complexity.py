@@ -169,6 +169,19 @@ def fvcore_total(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
 
 
+def fvcore_activations(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """fvcore's "activations" of one image in eval mode: elements that convolutions and linear layers put out."""
+    import torch
+
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        from fvcore.nn import ActivationCountAnalysis
+
+        analysis = ActivationCountAnalysis(model.eval(), torch.zeros(1, *image_shape))
+        return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
+
+
 def torch_flops(model: nn.Module, image_shape: tuple[int, int, int], *, train_step: bool = False) -> int:
     """FlopCounterMode's FLOPs of one image (2 per multiply-add, BN not counted): forward, or forward and backward.
 
@@ -181,7 +194,7 @@ def torch_flops(model: nn.Module, image_shape: tuple[int, int, int], *, train_st
 
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     if train_step and any(conv.groups > 1 for conv in convs):
-        first = next(layer for layer in list_layers(model, image_shape) if layer.kind == "conv")
+        first = next(layer for layer in list_layers(model, image_shape) if layer.macs)
         return 3 * torch_flops(model, image_shape) - 2 * first.macs
     num_images = 2 if train_step else 1  # BN in train mode needs two values, and a last stage may have one pixel
     with FlopCounterMode(display=False) as counter:

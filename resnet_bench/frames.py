@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from resnet_bench.errors import UsageError
-from resnet_bench.networks import OTHERS, PLAIN, RESIDUAL_ARMS, TWINS, Arm
+from resnet_bench.networks import OTHERS, OWN, PLAIN, RESIDUAL_ARMS, TWINS, Arm, is_new_name
 from resnet_bench.results.rows import (
     ComplexityRow,
     ConfusionRow,
@@ -85,8 +85,8 @@ class StudyFrames:
 
     @property
     def family(self) -> str:
-        """Family of the networks; "" without runs."""
-        return self._shared("family")
+        """Family of the networks, "own" if some are the user's own; "" without runs."""
+        return OWN if OWN in self.unique("family") else self._shared("family")
 
     @property
     def protocol(self) -> str:
@@ -148,9 +148,9 @@ class StudyFrames:
 
 
 def arms_in(*frames: pd.DataFrame) -> list[Arm]:
-    """(arch, shortcut) of every row, plain first."""
+    """(arch, shortcut) of every row, plain first, those of the user's own at the end by name."""
     found = {arm for frame in frames for arm in zip(frame["arch"], frame["shortcut"], strict=True)}
-    return sorted(found, key=ARM_ORDER.index)
+    return sorted(found, key=lambda arm: (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm))
 
 
 def select(frame: pd.DataFrame, arm: Arm, depth: int | None = None) -> pd.DataFrame:
@@ -225,7 +225,7 @@ def _dtype(hint: Any) -> Any:
 
 def _check_comparable(frames: StudyFrames, where: str) -> None:
     for column, plural in SHARED.items():
-        values = sorted({str(value) for value in frames.runs[column]})
+        values = sorted({str(value) for value in frames.runs[column]} - ({OWN} if column == "family" else set()))
         if len(values) > 1:
             raise UsageError(
                 f"{where}{RUNS.file}: column {column!r} holds {' and '.join(values)}; "
@@ -238,8 +238,8 @@ def _check_arms(frames: StudyFrames, where: str) -> None:
         (PLAN, frames.plan), (RUNS, frames.runs), (COMPLEXITY, frames.complexity), (THROUGHPUT, frames.throughput)
     )  # fmt: skip
     for table, frame in by_table:
-        for arm in zip(frame["arch"], frame["shortcut"], strict=True):
-            if arm not in ARM_ORDER:
+        for family, *arm in zip(frame["family"], frame["arch"], frame["shortcut"], strict=True):
+            if tuple(arm) not in ARM_ORDER and not (family == OWN and is_new_name(arm[0]) and arm[1] == "none"):
                 raise UsageError(f"{where}{table.file}: arch {arm[0]!r} with shortcut {arm[1]!r} is unknown")
 
 

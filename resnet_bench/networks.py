@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from resnet_bench.errors import UsageError
 
-CIFAR, IMAGENET, IMAGENET_SMALL = "cifar", "imagenet", "imagenet-small"
+CIFAR, IMAGENET, IMAGENET_SMALL, OWN = "cifar", "imagenet", "imagenet-small", "own"
 FAMILIES = {
     CIFAR: "6n+2 layers, three stages of 16, 32, 64 channels (section 4.2)",
     IMAGENET: "four stages of 64 to 512 channels after a 7x7 stem with stride 2 and max pooling (table 1)",
     IMAGENET_SMALL: "the same for small images: after a 3x3 stem without stride and pooling",
+    OWN: "built by a function of the user's, of any depth (networks.builders of a study file)",
 }
 ARCHS = ("plain", "residual")
 SHORTCUTS = ("a", "b", "c")
@@ -93,6 +95,9 @@ def check_depth(depth: int) -> None:
 def check_network(name: NetworkName) -> None:
     """Raise UsageError, with what is legal, unless there is such a network."""
     family, arch, depth, shortcut = name
+    if family == OWN:
+        _check_own(name)
+        return
     if family not in FAMILIES:
         raise UsageError(f"family {family!r} is unknown; one of {', '.join(FAMILIES)}")
     archs = ARCHS if family == CIFAR else (*ARCHS, *OTHERS)
@@ -113,22 +118,41 @@ def check_network(name: NetworkName) -> None:
         )
 
 
+def is_new_name(arch: str) -> bool:
+    """May a network of the user's own be called that, which is no other network's name."""
+    return re.fullmatch("[a-z0-9]{1,20}", arch) is not None and arch not in (*ARCHS, *NAMED)
+
+
+def _check_own(name: NetworkName) -> None:
+    """An own network plays plain or residual, or has a name that no other network has."""
+    if name.arch not in ARCHS and not is_new_name(name.arch):
+        raise UsageError(
+            f"arch {name.arch!r}: a network of your own is plain, residual, or a new name of a-z and 0-9, at most 20 "
+            "characters"
+        )
+    if name.depth < 1:
+        raise UsageError(f"depth {name.depth} of {name.arch}: depths are whole numbers from 1")
+    legal = SHORTCUTS if name.arch == "residual" else ("none",)
+    if name.shortcut not in legal:
+        raise UsageError(f"shortcut {name.shortcut!r} is unknown for {name.arch}; one of {', '.join(legal)}")
+
+
 def layout_of(name: NetworkName) -> Layout:
     """The layout of an ImageNet-style network; plain ones have that of their twin."""
     return LAYOUTS[name.arch if name.arch in OTHERS else f"resnet{name.depth}"]
 
 
 def display_name(arch: str, depth: int, shortcut: str = "a") -> str:
-    """`plain-20`, `ResNet-20`; options B and C are named; others as torchvision calls them."""
-    if arch not in ARCHS:
+    """`plain-20`, `ResNet-20`; options B and C are named; others as torchvision calls them; the user's `mynet-3`."""
+    if arch in OTHERS:
         return arch
-    if arch == "plain":
-        return f"plain-{depth}"
+    if arch != "residual":
+        return f"{arch}-{depth}"
     return f"ResNet-{depth}" + ("" if shortcut == "a" else f" ({shortcut.upper()})")
 
 
 def arm_name(arm: Arm) -> str:
-    """`plain`, `residual (A)`; others as torchvision calls them."""
+    """`plain`, `residual (A)`; others as torchvision, or the user, calls them."""
     return f"residual ({arm[1].upper()})" if arm[0] == "residual" else arm[0]
 
 

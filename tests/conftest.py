@@ -24,6 +24,7 @@ ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+WriteModule = Callable[..., str]
 IDENTITY = {f"GIT_{who}_{what}": "tester" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 # Tests may run inside a hook of a repository, which must not be the one that they commit to.
@@ -105,3 +106,20 @@ def cli(tmp_path: Path) -> Cli:
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600, check=False)
 
     return call
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WriteModule]:
+    """Write a module into the current folder, which is a temporary one; gives its name, which no other has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    written: list[str] = []
+
+    def write(source: str, name: str = "") -> str:
+        written.append(name or f"module_{tmp_path.parent.name}_{tmp_path.name}_{len(written)}".replace("-", "_"))
+        (tmp_path / f"{written[-1]}.py").write_text(source)
+        return written[-1]
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)

@@ -35,7 +35,7 @@ from resnet_bench.analysis.statistics import (
     sign_flip_z,
     spread,
 )
-from resnet_bench.networks import Arm, arm_name, display_name
+from resnet_bench.networks import CIFAR, OWN, Arm, arm_name, display_name
 from resnet_bench.results.rows import ClaimRow
 
 MARGIN = 0.5  # points
@@ -84,7 +84,8 @@ def judge(
 
 
 def _findings(runs: pd.DataFrame) -> Iterator[Finding]:
-    arms = sorted({arm for arm in zip(runs["arch"], runs["shortcut"], strict=True) if arm != PLAIN})
+    about = runs[(runs["family"] != OWN) | (runs["arch"] == "residual")]  # of others the paper says nothing
+    arms = sorted({arm for arm in zip(about["arch"], about["shortcut"], strict=True) if arm != PLAIN})
     for column, kind in ERRORS.items():
         statement, chance = f"the {kind} error of plain nets rises with depth", _at_chance(runs, [PLAIN])
         yield _trend("plain-degrades", "plain", statement, by_seed(runs, PLAIN, column), column, chance)
@@ -104,7 +105,7 @@ def _findings(runs: pd.DataFrame) -> Iterator[Finding]:
 
 def _with_chance(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs, with the error of guessing where one diverged."""
-    runs = runs.copy()
+    runs = runs.assign(family=runs.get("family", CIFAR))
     diverged = runs["status"] == "diverged"
     for column in ERRORS:
         runs.loc[diverged, column] = 100 * (1 - 1 / runs.loc[diverged, "num_classes"])
@@ -216,11 +217,27 @@ def _seeds_below(values: Floats, limit: float, alpha: float) -> int | None:
     return int(counts[enough.argmax()]) if enough.any() else None
 
 
+def _not_twins(runs: pd.DataFrame, arm: Arm) -> str:
+    """Why networks of the user's own cannot be compared as twins; "" if they can, or all are ours."""
+    pairs = _pairs(runs, arm)
+    own = pairs[(pairs["family_plain"] == OWN) | (pairs["family_residual"] == OWN)]
+    names = {"params": "parameters", "macs": "multiply-adds", "init_digest": "initial weights"}
+    different = [
+        f"{name} (plain-{row['depth']}, seed {row['seed']})"
+        for column, name in names.items()
+        for _, row in own[own[f"{column}_plain"] != own[f"{column}_residual"]].head(1).iterrows()
+    ]
+    return f"not applicable, for these are no twins: they differ in {', '.join(different)}" if different else ""
+
+
 def _gap(subject: str, arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
     """Page's test on plain minus residual (section 4.2, figure 6: left beside middle)."""
     gaps = by_seed(runs, PLAIN, column).subtract(by_seed(runs, arm, column))
     gaps = gaps.dropna(axis=0, how="all").dropna(axis=1, how="all")
     statement = f"the gap in {ERRORS[column]} error between plain nets and their residual twins grows with depth"
+    if reason := _not_twins(runs, arm):
+        claim = f"gap-grows-{'train' if column == TRAIN else 'test'}"
+        return Finding(claim_row(claim, f"plain and {subject}", statement, "Page's test over depth", reason))
     return _trend("gap-grows", f"plain and {subject}", statement, gaps, column, _at_chance(runs, [PLAIN, arm]))
 
 
@@ -233,6 +250,8 @@ def _pairs(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
 def _twins(subject: str, arm: Arm, runs: pd.DataFrame) -> Finding:
     """Exact sign flips over all pairs of twins (section 4.1, table 2, for CIFAR-10)."""
     statement = "a residual net has a lower training error than its plain twin"
+    if reason := _not_twins(runs, arm):
+        return Finding(claim_row("twins", f"plain and {subject}", statement, "exact sign flips", reason))
     subject, pairs = f"plain and {subject}", _pairs(runs, arm).dropna(subset=[f"{TRAIN}_plain", f"{TRAIN}_residual"])
     if pairs.empty:
         return Finding(claim_row("twins", subject, statement, "exact sign flips", "no pair of twins has finished"))

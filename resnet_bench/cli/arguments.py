@@ -19,7 +19,10 @@ from resnet_bench.text import one_line
 
 WIDTH = 100  # characters of a line of help, at most
 STEMS = {"7x7": IMAGENET, "3x3": IMAGENET_SMALL}
-DATA_HELP = "a dataset's name (see data list), where it lies, or a folder of images (FOLDER@64: resized to 64 pixels)"
+DATA_HELP = (
+    "a dataset's name (see data list), where it lies, a folder of images (FOLDER@64: resized to 64 pixels), or "
+    "package.module:function, which returns the arrays"
+)
 ARCH_HELP = f"{' or '.join(ARCHS)} (6n+2 layers), or a network of ImageNet style by name: {', '.join(NAMED)}"
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"

@@ -57,8 +57,8 @@ def train(
     from resnet_bench.executors.local import sweep as run_all
     from resnet_bench.study.checks import check_writable
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.plan import DataShape, Plan
-    from resnet_bench.study.session import Session
+    from resnet_bench.study.plan import Plan
+    from resnet_bench.study.session import Session, shape_of
     from resnet_bench.study.threads import choose_threads
 
     device = find_device(arguments.device)
@@ -92,8 +92,7 @@ def train(
     say(f"device {session.fingerprint.device}, {threads}, {execution.precision}")
     if threads.warning:
         say(threads.warning)
-    shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
-    plan = Plan(runs, place.results(), shape)
+    plan = Plan(runs, place.results(), shape_of(dataset, runs))
     say(f"{counted(len(plan.runs), 'run')}, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
     session = prepare(session, plan, arguments.mode, say)
     outcome = run_all(session, plan, quiet=arguments.quiet)
@@ -127,7 +126,8 @@ def train_on_ray(
     from resnet_bench.executors.ray.fleet import sweep_on_ray
     from resnet_bench.study.checks import check_writable
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.plan import DataShape, Plan
+    from resnet_bench.study.plan import Plan
+    from resnet_bench.study.session import shape_of
     from resnet_bench.study.threads import check_settled
 
     study, say = StudyFolder(folder), sayer(arguments.quiet)
@@ -140,8 +140,7 @@ def train_on_ray(
     say(f"study {title}")
     say(str(source))
     dataset = source.load(progress_line("reading", arguments.quiet))
-    shape = DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels))
-    plan = Plan(runs, study.results(), shape)
+    plan = Plan(runs, study.results(), shape_of(dataset, runs))
     say(f"{counted(len(plan.runs), 'run')}, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
     if demand.threads > demand.cpus:
         say(f"{demand.threads} threads a run, as this study was begun, on {demand.cpus:g} CPU: see --cpus-per-run")

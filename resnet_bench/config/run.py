@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, fields, replace
 
+from resnet_bench.config.builders import is_function
 from resnet_bench.errors import UsageError
 from resnet_bench.networks import (
     CIFAR,
+    OWN,
     NetworkName,
     check_network,
     display_name,
@@ -19,7 +22,7 @@ from resnet_bench.schema import Rule
 # Fields that older runs have not.
 LATER = (
     "family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts", "crop_padding", "image_side",
-    "images_per_class", "init_seed", "batch_seed",
+    "images_per_class", "init_seed", "batch_seed", "builder", "builder_digest",
 )  # fmt: skip
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -48,7 +51,7 @@ class RunConfig:
 
     protocol: str  # name and version of the rules below; results are compared only within one
     dataset: str  # name of the data really used
-    arch: str  # "plain" | "residual" | another builder of torchvision, by its name
+    arch: str  # "plain" | "residual" | another builder of torchvision, by its name | of family "own" any name
     depth: int = field(metadata={"rule": Rule(1, 100_000)})  # weighted layers
     shortcut: str  # "a" | "b" | "c"; "none" for plain
     seed: int
@@ -80,6 +83,8 @@ class RunConfig:
     images_per_class: int | None = None  # training images of each class, the first ones; None: all
     init_seed: int | None = None  # of the initial weights; None: the seed
     batch_seed: int | None = None  # of order and augmentation of the batches; None: the seed
+    builder: str = ""  # of family "own": package.module:function, called with (depth, in_channels, num_classes)
+    builder_digest: str = ""  # SHA-256 of the file that the function's module is in
 
     def __post_init__(self) -> None:
         check_network(self.network)
@@ -92,6 +97,7 @@ class RunConfig:
                 raise UsageError(f"{name} {value!r} is unknown; one of {', '.join(known)}")
         if self.zero_init_residual and self.arch == "plain":
             raise UsageError("zero_init_residual is for residual networks: a plain network would put out nothing")
+        self._check_builder()
         for name, (low, high) in LIMITS.items():
             number = getattr(self, name)
             if number is not None and not low <= number <= high:
@@ -105,6 +111,19 @@ class RunConfig:
             raise UsageError(
                 f"crop_padding {self.crop_padding}: crops of images of {image_side} pixels a side could be padding "
                 f"alone; it must be less than {image_side}"
+            )
+
+    def _check_builder(self) -> None:
+        if (self.family == OWN) != bool(self.builder) or (self.builder_digest and not self.builder):
+            raise UsageError("a builder, the digest of its source and family 'own' belong together")
+        if self.builder and not is_function(self.builder):
+            raise UsageError(f"builder {self.builder!r}: write package.module:function, as in mynets:plain")
+        if self.builder_digest and not re.fullmatch("[0-9a-f]{64}", self.builder_digest):
+            raise UsageError(f"builder_digest {self.builder_digest!r} is not a SHA-256 (64 hex digits)")
+        if self.builder and (self.zero_init_residual or self.frozen_parts or self.weights):
+            raise UsageError(
+                f"{self.builder}: of a network of your own it is not known where its residual functions, stages and "
+                "classifier are: no zero_init_residual, weights or frozen parts"
             )
 
     @property

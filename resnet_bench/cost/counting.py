@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
+from torch import nn
+
 from resnet_bench.busy import busy
-from resnet_bench.complexity import Complexity, Layer, fvcore_total, list_layers, torch_flops
+from resnet_bench.complexity import Complexity, Layer, fvcore_activations, fvcore_total, list_layers, torch_flops
 from resnet_bench.cost.sized import ImageShape, SizedNetwork, planned_networks
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.models import Net
+from resnet_bench.networks import OWN
 from resnet_bench.results.rows import ComplexityRow, LayerRow
 from resnet_bench.results.tables import COMPLEXITY, LAYERS, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder
@@ -34,6 +36,8 @@ def count(network: SizedNetwork) -> tuple[ComplexityRow, list[LayerRow]]:
         UsageError: there is no such network.
         Failure: the counters disagree with the closed form.
     """
+    if network.family == OWN:
+        return _count_own(network), []
     model, shape, closed = network.build(), network.image_shape, network.closed_form()
     train_flops = torch_flops(model, shape, train_step=True)
     layers = count_layers(network, model)
@@ -51,8 +55,31 @@ def count(network: SizedNetwork) -> tuple[ComplexityRow, list[LayerRow]]:
     return row, to_rows(network, layers)
 
 
-def count_layers(network: SizedNetwork, model: Net | None = None) -> list[Layer]:
+def _count_own(network: SizedNetwork) -> ComplexityRow:
+    """Of a network that a function of the user's builds there is no closed form, and its layers may be of any kind."""
+    size, model, shape = network.size(), network.build(), network.image_shape
+    return ComplexityRow(
+        **network.columns,
+        **asdict(size),
+        flops_train_step=torch_flops(model, shape, train_step=True),
+        flops_forward=2 * size.macs,
+        fvcore_total=_if_traced(fvcore_total, model, shape),
+        activations=_if_traced(fvcore_activations, model, shape),
+    )
+
+
+def _if_traced(counter: Callable[[nn.Module, ImageShape], int], model: nn.Module, shape: ImageShape) -> int:
+    """0 if the counter cannot: it traces the network, which not all of them bear."""
+    try:
+        return counter(model, shape)
+    except Exception:
+        return 0
+
+
+def count_layers(network: SizedNetwork, model: nn.Module | None = None) -> list[Layer]:
     """The layers of a network (`model`, if it is built already). Raises as `count` does."""
+    if network.family == OWN:
+        raise UsageError(f"{network.name}: layers are listed of our networks only, not of one that you have built")
     model = model or network.build()
     layers, closed = list_layers(model, network.image_shape), network.closed_form()
     params = sum(parameter.numel() for parameter in model.parameters())
@@ -142,7 +169,7 @@ def read_counts(study: StudyFolder) -> dict[SizedNetwork, Count]:
             for layer in by_network.get((row.family, row.arch, row.depth, row.shortcut, "", 0), [])  # of an older file
         ]
         # A process that was killed between the two files leaves layers of other images.
-        if size and total_of(own) == Complexity(row.params, row.macs):
+        if size and (row.family == OWN or total_of(own) == Complexity(row.params, row.macs)):
             shape = int(size[3]), int(size[1]), int(size[2])
             counts[SizedNetwork(row.family, row.arch, row.shortcut, row.depth, shape, row.num_classes)] = row, own
     return counts

@@ -47,9 +47,9 @@ def find_networks(
     Raises:
         UsageError: there is no plan, or none of its networks is asked for, or not of each of the depths.
     """
-    if study:
-        known = [network.identity for network in planned_networks(study, images)]
-    else:
+    planned = {network.identity: network for network in planned_networks(study, images)} if study else {}
+    known = list(planned)
+    if not study:
         known = _without_study(depths or DEPTHS, archs, shortcut, family)
     found = [name for name in known if _is_wanted(name, depths, archs, shortcut)]
     missing = [f"depth {depth}" for depth in depths or [] if depth not in {name.depth for name in found}]
@@ -58,7 +58,8 @@ def find_networks(
         asked = [*missing, *(archs or []), f"shortcut {shortcut}" if shortcut else ""]
         where = f"{study.path}: plan.csv has" if study else "there is"
         raise UsageError(f"{where} no such network: {', '.join(dict.fromkeys(filter(None, asked)))}")
-    return [SizedNetwork.of(name, *images) for name in sorted(found, key=lambda name: (name.depth, name))]
+    ordered = sorted(found, key=lambda name: (name.depth, name))
+    return [planned.get(name) or SizedNetwork.of(name, *images) for name in ordered]
 
 
 def _without_study(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
+from torch import nn
 
 from resnet_bench.complexity import Complexity, complexity
 from resnet_bench.errors import UsageError
-from resnet_bench.models import Net, build_model
+from resnet_bench.models import build_model
+from resnet_bench.models.own import OwnNetwork, try_out
 from resnet_bench.networks import (
+    OWN,
     NetworkName,
     display_name,
 )
 from resnet_bench.results.rows import PlanRow, input_size_of
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.training.state import own_network
 
 ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
 
@@ -30,6 +35,7 @@ class SizedNetwork:
     depth: int
     image_shape: ImageShape
     num_classes: int
+    own: OwnNetwork | None = field(default=None, compare=False)  # what builds it, if a function of the user's does
 
     @classmethod
     def of(cls, name: NetworkName, image_shape: ImageShape, num_classes: int) -> SizedNetwork:
@@ -56,8 +62,10 @@ class SizedNetwork:
         """The columns by which tables know it."""
         return {**self.identity._asdict(), "input_size": self.input_size, "num_classes": self.num_classes}
 
-    def build(self) -> Net:
+    def build(self) -> nn.Module:
         """The real network, in training mode. UsageError if there is none."""
+        if self.family == OWN:
+            return self._found().build(torch.Generator())
         return build_model(
             **self.identity._asdict(),
             in_channels=self.image_shape[0],
@@ -75,10 +83,31 @@ class SizedNetwork:
             image_size=(height, width),
         )
 
+    def size(self) -> Complexity:
+        """Its parameters and multiply-adds: by formula; of a network of the user's own as torch counts them."""
+        return try_out(self._found(), self.image_shape).size if self.family == OWN else self.closed_form()
+
+    def _found(self) -> OwnNetwork:
+        if self.own is None:
+            raise UsageError(f"{self.name}: what builds it is said by its runs, and none has begun")
+        return self.own
+
 
 def planned_networks(study: StudyFolder, images: tuple[ImageShape, int]) -> list[SizedNetwork]:
     """The networks of a study's plan, for images of that shape and number of classes."""
-    return sorted({SizedNetwork(row.family, row.arch, row.shortcut, row.depth, *images) for row in read_plan(study)})
+    plan = read_plan(study)
+    own = _own_networks(study, plan, images)
+    names = {NetworkName(row.family, row.arch, row.depth, row.shortcut) for row in plan}
+    return sorted(replace(SizedNetwork.of(name, *images), own=own.get(name)) for name in names)
+
+
+def _own_networks(
+    study: StudyFolder, plan: Sequence[PlanRow], images: tuple[ImageShape, int]
+) -> dict[NetworkName, OwnNetwork]:
+    """What builds the networks of the user's own, as the runs that have begun say."""
+    folders = [study.run(row.run_id) for row in plan if row.family == OWN]
+    configs = [folder.read_identity().config for folder in folders if folder.config.exists()]
+    return {config.network: own_network(config, images[0][0], images[1]) for config in configs}
 
 
 def read_plan(study: StudyFolder) -> list[PlanRow]:

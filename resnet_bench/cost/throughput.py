@@ -15,7 +15,7 @@ from torch import nn
 from resnet_bench.busy import busy
 from resnet_bench.complexity import torch_flops
 from resnet_bench.config.run import RunConfig
-from resnet_bench.cost.sized import SizedNetwork
+from resnet_bench.cost.sized import SizedNetwork, planned_networks
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset, Resized
 from resnet_bench.data.on_device import DeviceData
@@ -155,6 +155,8 @@ def _job(bench: Bench, network: SizedNetwork) -> Job:
         batch_size=bench.batch_size,
         optimizer=bench.rules.optimizer,
         augmentation=bench.rules.augmentation,
+        builder=network.own.builder if network.own else "",
+        builder_digest=network.own.digest if network.own else "",
         **network.identity._asdict(),
     )
     return Job.of(run, bench.data, bench.execution)
@@ -193,7 +195,7 @@ def measure_throughput(study: StudyFolder, bench: Bench, rounds: int, say: Say) 
         UsageError: the study has no plan, or throughput.csv is malformed.
         Failure: the folder cannot be written.
     """
-    plan = {bench.network(NetworkName(row.family, row.arch, row.depth, row.shortcut)) for row in study.read_plan()}
+    plan = planned_networks(study, (bench.dataset.image_shape, bench.data.num_classes))
     rows = _read(study).values()
     todo = sorted(network for network in plan if not any(_is_of(row, bench, network) for row in rows))
     if todo:
@@ -292,7 +294,7 @@ def _row(bench: Bench, subject: Subject, mode: str, seconds: Sequence[float], ex
         step_ms=1000 * statistics.median(seconds),
         compile_seconds=subject.compile_seconds if train else 0.0,
         peak_memory_bytes=subject.train_bytes if train else subject.inference_bytes,
-        macs=network.closed_form().macs,
+        macs=network.size().macs,
         flops_per_step=flops * bench.batch_size,
         achieved_gflops=gflops,
         peak_gflops=bench.peak_gflops,

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_bench.data import builtin, folder
+from resnet_bench.config.builders import find_source as find_module
+from resnet_bench.config.builders import is_function
+from resnet_bench.data import builtin, folder, own
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.known import KNOWN
 from resnet_bench.data.listing import Account
@@ -55,7 +57,7 @@ def find_source(
     Args:
         default: the dataset to use where `data` is not given, or is an empty folder (CIFAR-10 is fetched into it).
         data: as DATA= on the command line: a name, a path, or both as in mnist:PATH; a folder of images with the size
-            that they are to be resized to, as in PATH@64.
+            that they are to be resized to, as in PATH@64; or package.module:function, which is called for its shape.
         environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
         progress: told how many files of a folder of images have been found, and then looked at.
 
@@ -70,7 +72,7 @@ def find_source(
         if KNOWN[name].files.find([("DATA", place)]) is None:
             raise UsageError(f"DATA={data}: no {KNOWN[name].files.title} lies there")
         return _named(name, [("DATA", place)], f"DATA={data}", environ)
-    if name in BUILTIN:
+    if name in BUILTIN or (is_function(data) and not user_path(data).exists()):
         return _named(data, [], f"DATA={data}", environ)
     place, side = _place_and_side(data)
     if known := _recognise(place, data):
@@ -127,7 +129,14 @@ def _named(name: str, places: list[tuple[str, Path]], reason: str, environ: Mapp
         return Source(dataset.name, "made here", reason, shape, True, lambda _: dataset)
     if kind in KNOWN:
         return _known(kind, places, reason, environ)
+    if is_function(name):
+        return _function(name, reason)
     raise UsageError(f"dataset {name!r} is unknown; one of {', '.join(BUILTIN)}, or the path of a folder of images")
+
+
+def _function(name: str, reason: str) -> Source:
+    dataset = own.read_function(name, frozenset(BUILTIN))
+    return Source(dataset.name, str(find_module(name)), reason, dataset.image_shape, True, lambda _: dataset)
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

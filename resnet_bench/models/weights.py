@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
-from resnet_bench.models.build import Net, build_model, structure
-from resnet_bench.models.state_dict import check_shapes, held, names_under
-from resnet_bench.networks import NetworkName, display_name
+from resnet_bench.models.build import build_model, structure
+from resnet_bench.models.own import OwnNetwork
+from resnet_bench.models.state_dict import COUNTERS, check_shapes, held, names_under
+from resnet_bench.networks import OWN, NetworkName, display_name
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Weights:
         classes: what its logits stand for, if known.
         inputs: the images that it was trained on, if known.
         provenance: of the run that made it, as text by name.
+        own: what builds the network, if a function of the user's does: known of his runs, never from a file, which
+            would else say what is executed.
     """
 
     tensors: Mapping[str, Tensor]
@@ -37,6 +40,7 @@ class Weights:
     classes: tuple[str, ...] | None = None
     inputs: Inputs | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    own: OwnNetwork | None = None
 
     @property
     def source(self) -> str:
@@ -64,10 +68,20 @@ class Weights:
         """Raise UsageError unless the network is known and these are its weights, and take images of such channels."""
         if self.network is None:
             raise UsageError(f"{self.origin}: does not say of which network it is; name it with --arch and --depth")
+        if self.own:
+            return  # its run was read by what builds it
+        self._check_builder()
         channels = in_channels or (self.inputs.shape[0] if self.inputs else 3)
         _matched(structure(self.network, channels, len(self.classes or ()) or 1), self, head=self.classes is not None)
 
-    def build(self) -> Net:
+    def _check_builder(self) -> None:
+        if self.network is not None and self.network.family == OWN and self.own is None:
+            raise UsageError(
+                f"{self.origin}: weights of {called(self.network)}, which a function of somebody's builds; only the "
+                "folder of its run says which"
+            )
+
+    def build(self) -> nn.Module:
         """The network with these weights, its classifier included, in eval mode, on the CPU.
 
         Raises:
@@ -81,9 +95,14 @@ class Weights:
             )
         if self.classes is None:
             raise UsageError(f"{self.origin}: {self._without_classes()}")
+        self._check_builder()
+        if self.own:
+            model = self.own.build(torch.Generator())
+            adopt(model, self, head=True)
+            return model.eval()
         name, shape = self.network, (self.inputs.shape[0], len(self.classes))
         _matched(structure(name, *shape), self, head=True)  # before memory is taken for what a file says of its size
-        model = build_model(
+        ours = build_model(
             name.arch,
             name.depth,
             name.shortcut,
@@ -92,8 +111,8 @@ class Weights:
             generator=torch.Generator(),
             family=name.family,
         )
-        adopt(model, self, head=True)
-        return model.eval()
+        adopt(ours, self, head=True)
+        return ours.eval()
 
     def _without_classes(self) -> str:
         parts = names_under(self.tensors, ("fc", "head"))
@@ -115,13 +134,13 @@ def called(name: NetworkName | None) -> str:
 # ---------------------------------------------------------------------------------------------- into a network
 
 
-def head_of(model: Net) -> str:
+def head_of(model: nn.Module) -> str:
     """The name of the classifier."""
     return "head" if hasattr(model, "head") else "fc"
 
 
 @torch.no_grad()
-def adopt(model: Net, weights: Weights, *, head: bool) -> None:
+def adopt(model: nn.Module, weights: Weights, *, head: bool) -> None:
     """Give the network these weights.
 
     Args:
@@ -136,9 +155,13 @@ def adopt(model: Net, weights: Weights, *, head: bool) -> None:
         value.copy_(given)
 
 
-def _matched(model: Net, weights: Weights, *, head: bool) -> list[tuple[Tensor, Tensor]]:
+def _matched(model: nn.Module, weights: Weights, *, head: bool) -> list[tuple[Tensor, Tensor]]:
     """Each value of the network with its own of the weights; see `adopt`."""
-    own = {name: value for name, value in model.state_dict().items() if head or not _is_head(model, name)}
+    own = {
+        name: value
+        for name, value in model.state_dict().items()
+        if (head or not _is_head(model, name)) and not name.endswith(COUNTERS)
+    }
     given = {name: value for name, value in weights.tensors.items() if head or not _is_head(model, name)}
     try:
         check_shapes(own, given)
@@ -147,5 +170,5 @@ def _matched(model: Net, weights: Weights, *, head: bool) -> list[tuple[Tensor, 
     return [(value, given[name]) for name, value in own.items()]
 
 
-def _is_head(model: Net, name: str) -> bool:
+def _is_head(model: nn.Module, name: str) -> bool:
     return name.startswith(f"{head_of(model)}.")

@@ -124,7 +124,7 @@ def panels(
     more_left += names
     left = LEFT + more_left
     gap = 0.3 + len(longest_label) * LABEL_SIZE * CHARACTER / 72 + more_between
-    panel = PANEL_WIDTHS[len(titles)]
+    panel = PANEL_WIDTHS[min(len(titles), max(PANEL_WIDTHS))]
     width = left + len(titles) * (panel + gap) - more_between
     lines = textwrap.wrap(caption, int((width - 0.3) * 72 / (CAPTION_SIZE * CHARACTER)), break_on_hyphens=False)
     bottom = BELOW_PANELS + names + len(lines) * CAPTION_LINE

@@ -160,10 +160,15 @@ def complexity(frames: StudyFrames) -> TextTable:
     for _, network in networks.iterrows():
         name = display_name(network["arch"], int(network["depth"]), network["shortcut"])
         images = [network["input_size"], str(network["num_classes"])] if several else []
-        rows.append([name, *images, *(f"{network[column]:,}" for column in COUNTS)])
+        rows.append([name, *images, *(_counted(network[column]) for column in COUNTS)])
     caption = f"Size of every network, study {frames.name}: counts per image"
     header = ["network", *(["image", "classes"] if several else []), *COUNTS.values()]
     return TextTable(caption, header, rows, _complexity_notes(frames))
+
+
+def _counted(count: int) -> str:
+    """`1,234`; `-` for 0, which says that it was not counted."""
+    return f"{count:,}" if count else "-"
 
 
 def _complexity_notes(frames: StudyFrames) -> list[str]:

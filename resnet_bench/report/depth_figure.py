@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,14 +15,28 @@ from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D
 
 FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"
 OTHER_LOOKS = (("#117733", "v"), ("#AA4499", "P"), ("#999933", "X"), ("#882255", "*"), ("#777777", "h"))
+OWN_LOOKS = (
+    ("#CC6677", "p"), ("#44AA99", "<"), ("#332288", ">"), ("#117733", "d"), ("#AA4499", "H"), ("#999933", "8"),
+)  # fmt: skip
+
+
+class Styles(dict[Arm, tuple[str, str]]):
+    """Those of the user's own arms are a function of their names: a study always looks the same."""
+
+    def __missing__(self, arm: Arm) -> tuple[str, str]:
+        return OWN_LOOKS[zlib.crc32(arm[0].encode()) % len(OWN_LOOKS)]
+
+
 # Colour and marker; hues that the colour-blind can tell apart, with lightness that differs in grey.
-ARM_STYLES = {
-    ("plain", "none"): ("#D4581A", "s"),
-    ("residual", "a"): ("#28609A", "o"),
-    ("residual", "b"): ("#4FA3D9", "^"),
-    ("residual", "c"): ("#1B1B1B", "D"),
-    **{(name, "b"): look for name, look in zip(OTHERS, OTHER_LOOKS, strict=True)},
-}
+ARM_STYLES = Styles(
+    {
+        ("plain", "none"): ("#D4581A", "s"),
+        ("residual", "a"): ("#28609A", "o"),
+        ("residual", "b"): ("#4FA3D9", "^"),
+        ("residual", "c"): ("#1B1B1B", "D"),
+        **{(name, "b"): look for name, look in zip(OTHERS, OTHER_LOOKS, strict=True)},
+    }
+)
 
 
 @styled

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from resnet_bench.frames import StudyFrames, select
-from resnet_bench.networks import CIFAR, Arm, arm_name, display_name, option_name
+from resnet_bench.networks import CIFAR, OWN, Arm, arm_name, display_name, option_name
 from resnet_bench.report import markdown, wording
 from resnet_bench.report.wording import range_of
 from resnet_bench.results.tables import RUNS
@@ -171,7 +171,8 @@ def _published_notes(frames: StudyFrames) -> list[str]:
     if frames.runs.empty:
         return []
     reasons = [] if frames.dataset == "cifar10" else [f"the data are {frames.dataset}, not canonical CIFAR-10"]
-    reasons += [] if frames.family == CIFAR else ["the networks are of ImageNet style"]
+    kind = "not all the paper's" if frames.family == OWN else "of ImageNet style"
+    reasons += [] if frames.family == CIFAR else [f"the networks are {kind}"]
     reasons += [] if frames.is_paper_protocol else [f"protocol {frames.protocol} is {wording.not_the_papers(frames)}"]
     return [f"No published values stand beside these: {'; '.join(reasons)}."]
 

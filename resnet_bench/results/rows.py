@@ -17,7 +17,7 @@ from resnet_bench.schema import Invalid, Rule, from_json
 
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "diverged")
-FAMILY = "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: that with a 3x3 stem"
+FAMILY = "cifar: 6n+2 layers; imagenet: ImageNet style; imagenet-small: with a 3x3 stem; own: the user's builder"
 
 
 def input_size_of(image_shape: tuple[int, int, int]) -> str:
@@ -227,7 +227,7 @@ class ConfusionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ComplexityRow:
-    """The size of one network of the study: a closed form, checked against two public counters when it was written."""
+    """The size of a network: a closed form, checked against two counters; of one of the user's own, what these say."""
 
     family: str = column(FAMILY, key=True, default="cifar")
     arch: str = column("plain, residual, or another builder of torchvision by its name", key=True)
@@ -237,10 +237,12 @@ class ComplexityRow:
     num_classes: int = column("length of the logits", key=True, rule=LOGITS)
     params: int = column("trainable parameters")
     macs: int = column("multiply-adds of convolutions and the classifier, per image, forward", "MACs")
-    fvcore_total: int = column("fvcore's total in eval mode: macs, 2 per element for BN, 1 for average pooling")
+    fvcore_total: int = column(
+        "fvcore's total in eval mode: macs, 2 per element for BN, 1 for average pooling; 0: not counted"
+    )
     flops_forward: int = column("torch's FlopCounterMode, per image, forward: 2 per multiply-add", "FLOPs")
     flops_train_step: int = column("the same counter, forward and backward, per image", "FLOPs")
-    activations: int = column("elements that convolutions and the classifier put out, per image")
+    activations: int = column("elements that convolutions and the classifier put out, per image; 0: not counted")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from resnet_bench.complexity import complexity
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.prepare import check_preparable, prepare
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.files import check_own_folder
+from resnet_bench.networks import OWN
 from resnet_bench.study.collecting import check_nothing_lost
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.lock import Taken, check_lockable
-from resnet_bench.study.plan import DataShape, Plan
+from resnet_bench.study.plan import DataShape, Plan, network_size
 from resnet_bench.text import counted
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
@@ -51,14 +51,17 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
     alike = {"precision": execution.precision, "compile": execution.mode}
     settings = {row.run_id: row.setting for row in study.read_plan()} | {**plan.settings}
     firsts: dict[str, RunConfig] = {}
-    for run in plan.runs:
+    for run in sorted(plan.runs, key=lambda run: run.family == OWN):
         firsts.setdefault(settings.get(run.run_id, ""), run)
     now = {
         setting: {**_terms(firsts[setting], dataset), **alike}
         for setting in {settings.get(run_id, "") for run_id in plan.done} & firsts.keys()
     }
     for row in plan.done.values():
-        for name, value in now.get(settings.get(row.run_id, ""), alike).items():
+        terms = now.get(settings.get(row.run_id, ""), alike)
+        if row.family == OWN:  # networks of one's own stand beside those of any family
+            terms = {name: value for name, value in terms.items() if name != "family"}
+        for name, value in terms.items():
             if getattr(row, name) != value:
                 there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
                 raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
@@ -67,7 +70,8 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
 def _terms(run: RunConfig, dataset: Dataset) -> dict[str, str]:
     """What all runs of a setting have in common."""
     digest = prepare(dataset, run.image_side, run.images_per_class).digest
-    return {"dataset_digest": digest, "protocol": run.protocol, "family": run.family}
+    terms = {"dataset_digest": digest, "protocol": run.protocol, "family": run.family}
+    return {name: value for name, value in terms.items() if value != OWN}
 
 
 def check_images(plan: Plan, dataset: Dataset) -> None:
@@ -93,7 +97,7 @@ def check_images(plan: Plan, dataset: Dataset) -> None:
 
 def check_space(study: StudyFolder, plan: Plan) -> None:
     """Raise Failure if the disk has no room for what the sweep will write."""
-    largest = max((complexity(run.network).params for run in plan.todo), default=0)
+    largest = max((network_size(run, plan.shape).params for run in plan.todo), default=0)
     # Weights and at most two values more for each in fp32, in two generations and one being written; the finished runs
     # keep one each.
     need = 12 * largest * (2 + len(plan.todo)) + BYTES_PER_RUN * len(plan.todo)

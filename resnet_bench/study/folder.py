@@ -274,11 +274,7 @@ class StudyFolder:
             setting = settings.get(run.run_id, there.setting if there else "")
             other = cells.setdefault((run.arch, run.shortcut, run.depth, run.seed, setting), run.run_id)
             if other != run.run_id:
-                with_setting = f" with {setting}" if setting else ""
-                raise UsageError(
-                    f"{self.path}: {run.arch}-{run.depth} seed {run.seed}{with_setting} stands there with another "
-                    f"configuration ({other}); a study never mixes them: use another RESULTS="
-                )
+                raise self._another(run, other, setting)
             rows[run.run_id] = PlanRow(
                 run_id=run.run_id,
                 family=run.family,
@@ -297,6 +293,22 @@ class StudyFolder:
         there = columns_in(path, PLAN) if path.exists() else [name for name in PLAN.columns if name != "setting"]
         needed = {name for name in PLAN.later for row in rows if getattr(row, name) != getattr(PlanRow, name)}
         return to_csv(PLAN, rows, [name for name in PLAN.columns if name in {*there, *needed}]).encode()
+
+    def _another(self, run: RunConfig, other: str, setting: str) -> UsageError:
+        """What to say of a run whose place in the study another one has."""
+        with_setting = f" with {setting}" if setting else ""
+        where = f"{self.path}: {run.arch}-{run.depth} seed {run.seed}{with_setting} stands there"
+        config = self.run(other).config
+        there = self.run(other).read_identity().config if config.exists() else run
+        if replace(there, builder_digest=run.builder_digest) == run != there:
+            return UsageError(
+                f"{where} with another source of {run.builder} ({other}): the module has changed since (SHA-256 "
+                f"{there.builder_digest[:12]}..., now {run.builder_digest[:12]}...); restore it, or begin a study of "
+                "another name"
+            )
+        return UsageError(
+            f"{where} with another configuration ({other}); a study never mixes them: use another RESULTS="
+        )
 
 
 def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:

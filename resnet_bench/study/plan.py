@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from resnet_bench.complexity import complexity
+from resnet_bench.complexity import Complexity, complexity
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.prepare import averaged_shape
+from resnet_bench.networks import NetworkName
 from resnet_bench.results.rows import RunRow
 
 EVAL_PER_TRAIN = 0.25  # an evaluated image costs about a quarter of a trained one: forward only, no BN statistics
+# A layer of a network of the user's own, while it is not counted: as plain-20 has it.
+TYPICAL_PARAMS, TYPICAL_MACS_PER_PIXEL = 13_500, 2_000
 # Work per second where nothing was measured yet: of one core, and of a GPU that waits for the host in eager mode.
 TYPICAL_CORE_RATE = 6e9
 TYPICAL_CUDA_RATE = 1.5e12
@@ -25,6 +28,8 @@ class DataShape:
     num_train: int = 50_000
     num_test: int = 10_000
     num_classes: int = 10
+    # Of networks that the user's functions build, for images of that shape.
+    own: Mapping[tuple[NetworkName, tuple[int, int, int]], Complexity] = field(default_factory=dict)
 
     @classmethod
     def of_data(cls, dataset: Dataset) -> DataShape:
@@ -49,21 +54,26 @@ class DataShape:
 
 def work(run: RunConfig, shape: DataShape) -> float:
     """Cost of a run in forward multiply-adds x trained images, evaluation included."""
-    shape, rows = shape.of_run(run), run.steps // run.row_every
+    macs, rows = network_macs(run, shape), run.steps // run.row_every
+    shape = shape.of_run(run)
     row_images = (run.row_train_images or shape.num_train) + (run.row_test_images or shape.num_test)
     final_images = (run.final_train_images or shape.num_train) + shape.num_test
     images = run.steps * run.batch_size + EVAL_PER_TRAIN * (rows * row_images + final_images)
-    return images * _macs(run, shape)
+    return images * macs
 
 
 def network_macs(run: RunConfig, shape: DataShape) -> int:
-    """Multiply-adds of the run's network for one image, forward."""
-    return _macs(run, shape.of_run(run))
+    """Multiply-adds of the run's network for one image, forward; at least one, so that it takes some time."""
+    return max(1, network_size(run, shape.of_run(run)).macs)
 
 
-def _macs(run: RunConfig, shape: DataShape) -> int:
+def network_size(run: RunConfig, shape: DataShape) -> Complexity:
+    """Size of a run's network for the data as it takes them; a rough guess while nobody has counted one's own."""
     channels, height, width = shape.image_shape
-    return complexity(run.network, in_channels=channels, image_size=(height, width)).macs
+    if run.builder:
+        guess = Complexity(run.depth * TYPICAL_PARAMS, run.depth * TYPICAL_MACS_PER_PIXEL * height * width)
+        return shape.own.get((run.network, shape.image_shape), guess)
+    return complexity(run.network, in_channels=channels, image_size=(height, width))
 
 
 @dataclass(frozen=True)

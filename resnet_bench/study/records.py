@@ -11,7 +11,7 @@ from typing import Any
 from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import UsageError
 from resnet_bench.files import read_regular
-from resnet_bench.results.rows import DIGEST, RUN_ID, RunRow
+from resnet_bench.results.rows import DIGEST, DIGEST_OR_NONE, RUN_ID, RunRow
 from resnet_bench.results.tables import (
     CONFUSION,
     CURVES,
@@ -30,11 +30,15 @@ MEND = "restore the file, or remove the run's folder to train it again"
 
 @dataclass(frozen=True)
 class Identity:
-    """config.json of a run: what it is."""
+    """config.json of a run: what it is.
+
+    Of a network that a function of the user's builds it holds the digest of its shapes too: see models.own.Findings.
+    """
 
     run_id: str = field(metadata={"rule": RUN_ID})
     dataset_digest: str = field(metadata={"rule": DIGEST})
     config: RunConfig
+    network_digest: str = field(default="", metadata={"rule": DIGEST_OR_NONE})
 
 
 @dataclass(frozen=True)

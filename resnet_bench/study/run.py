@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from resnet_bench.complexity import complexity
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import UsageError
@@ -110,7 +109,7 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
     _claim(folder, identity, guard)
     job = session.job(config)
     state = job.initial_state(identity["dataset_digest"])
-    _go_on(folder, state, Expected.of_state(state, config, identity), progress)
+    _go_on(folder, state, Expected.of_state(state, config, identity, job.data.num_classes), progress)
     history = _record_attempt(session, folder, state.step, guard)
     sink = RunSink(session, config, progress, guard)
     try:
@@ -133,7 +132,14 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
 
 def _claim(folder: RunFolder, identity: dict[str, Any], guard: Guard) -> None:
     """Write config.json, or check that it says the same."""
-    if folder.config.exists() and read_json(folder.config) != identity:
+    there = read_json(folder.config) if folder.config.exists() else identity
+    if there != identity and {**there, "network_digest": identity.get("network_digest")} == identity:
+        raise UsageError(
+            f"{folder.config}: {identity['config']['builder']} gives a network with other names or shapes than when "
+            "this run was started, although its source is the same: something that it imports has changed; restore "
+            "that, or begin a study of another name"
+        )
+    if there != identity:
         raise UsageError(
             f"{folder.config}: this run was started with another configuration or other data under the same name; "
             "use another RESULTS=, or move the run's folder away"
@@ -192,12 +198,7 @@ def _result(
     checkpoint_digest: str,
 ) -> RunRow:
     config, dataset = job.config, session.prepared(job.config).dataset
-    counts = complexity(
-        config.network,
-        in_channels=dataset.image_shape[0],
-        num_classes=len(dataset.classes),
-        image_size=dataset.image_shape[1:],
-    )
+    counts = session.size(config)
     here = session.fingerprint
     return RunRow(
         run_id=config.run_id,

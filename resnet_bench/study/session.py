@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from resnet_bench import __version__
 from resnet_bench.busy import busy
+from resnet_bench.complexity import Complexity, complexity
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.inputs import Inputs
@@ -20,10 +21,12 @@ from resnet_bench.data.prepare import prepare
 from resnet_bench.environment import Fingerprint, fingerprint
 from resnet_bench.execution import EAGER, Execution
 from resnet_bench.git import git_state
+from resnet_bench.models.own import Findings, try_out
 from resnet_bench.models.weights import Weights
 from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.plan import DataShape
 from resnet_bench.study.stopping import StopRequest
-from resnet_bench.training.state import Job
+from resnet_bench.training.state import Job, own_network
 
 KEPT = 3  # preparations of the data, the last ones used
 
@@ -113,12 +116,52 @@ class Session:
         return {**version, **asdict(self.fingerprint), "execution": execution}
 
     def identity(self, config: RunConfig) -> dict[str, Any]:
-        """What a run is: its configuration and the digest of its data, as it takes them."""
+        """What a run is: its configuration, the digest of its data as it takes them, and of its own network's shapes.
+
+        Raises:
+            UsageError: a network of one's own cannot be trained, see models.own.
+        """
+        own = {"network_digest": self.tried_out(config).shapes_digest} if config.builder else {}
         return {
             "run_id": config.run_id,
             "dataset_digest": self.prepared(config).dataset.digest,
+            **own,
             "config": json.loads(config.canonical_json()),
         }
+
+    def tried_out(self, config: RunConfig) -> Findings:
+        """What trying out the network of a run that has a builder shows; done once in a process."""
+        return tried_out(config, DataShape.of_data(self.prepared(config).dataset))
+
+    def size(self, config: RunConfig) -> Complexity:
+        """Parameters and multiply-adds of a run's network: by closed form, or as torch counts them."""
+        shape = DataShape.of_data(self.prepared(config).dataset)
+        if config.builder:
+            return tried_out(config, shape).size
+        channels, height, width = shape.image_shape
+        return complexity(
+            config.network, in_channels=channels, num_classes=shape.num_classes, image_size=(height, width)
+        )
+
+
+def tried_out(config: RunConfig, shape: DataShape) -> Findings:
+    """What trying out the network of a run that has a builder shows, on data of that shape.
+
+    Raises:
+        UsageError: it cannot be trained, see models.own.
+    """
+    return try_out(own_network(config, shape.image_shape[0], shape.num_classes), shape.image_shape)
+
+
+def shape_of(dataset: Dataset, runs: Iterable[RunConfig]) -> DataShape:
+    """What the cost of runs on these data depends on; networks that the user's functions build are tried out for it.
+
+    Raises:
+        UsageError: one of them cannot be trained, see models.own.
+    """
+    shape = DataShape.of_data(dataset)
+    taken = ((run, shape.of_run(run)) for run in runs if run.builder)
+    return replace(shape, own={(run.network, own.image_shape): tried_out(run, own).size for run, own in taken})
 
 
 @busy("preparing the images")

@@ -44,7 +44,9 @@ def _holds(path: Path, weights: Weights) -> bool:
         return False
 
 
-def write_features(model: Net, inputs: Inputs, dataset: Dataset, path: Path, device: torch.device) -> tuple[int, int]:
+def write_features(
+    model: nn.Module, inputs: Inputs, dataset: Dataset, path: Path, device: torch.device
+) -> tuple[int, int]:
     """Write what the classifier is given, for each image of a dataset, as arrays of NumPy; gives (images, features).
 
     In the file: train_features float32 [N, F], train_labels int64 [N], the same for test, and classes.
@@ -54,6 +56,8 @@ def write_features(model: Net, inputs: Inputs, dataset: Dataset, path: Path, dev
     """
     if path.suffix != ".npz":
         raise UsageError(f"--out {path}: features are written as FILE.npz")
+    if not isinstance(model, Net):
+        raise UsageError("--features: of a network of your own it is not known where its classifier is")
     dataset = inputs.prepare(dataset)
     body = _without_head(model).to(device).eval()
     arrays: dict[str, Any] = {

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from resnet_bench.busy import busy
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
-from resnet_bench.models import Net
 from resnet_bench.terminal import columns
 from resnet_bench.text import to_json_text
 
@@ -93,7 +93,7 @@ def of_dataset(dataset: Dataset, first: int, inputs: Inputs, known: Sequence[str
 @torch.inference_mode()
 @busy("predicting")
 def predict(
-    model: Net, inputs: Inputs, classes: Sequence[str], examples: Sequence[Example], device: torch.device
+    model: nn.Module, inputs: Inputs, classes: Sequence[str], examples: Sequence[Example], device: torch.device
 ) -> list[Prediction]:
     """What the network says of each example, in their order."""
     model = model.to(device).eval()

@@ -6,12 +6,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import Damaged
-from resnet_bench.models.build import structure
+from resnet_bench.models.build import Net, structure
+from resnet_bench.models.own import OwnNetwork
+from resnet_bench.models.state_dict import COUNTERS
 from resnet_bench.models.weights import Weights, called
 from resnet_bench.networks import NetworkName
 from resnet_bench.places import user_path
@@ -24,6 +27,7 @@ from resnet_bench.trained.weight_files import read_weights
 from resnet_bench.training.checkpoint import Checkpoint, OtherRun, unpack
 from resnet_bench.training.expected import Expected, check_stored
 from resnet_bench.training.generations import NEWEST, exchanged, read_sealed
+from resnet_bench.training.state import own_network
 
 # Columns of runs.csv that go with the weights.
 PROVENANCE = (
@@ -78,13 +82,15 @@ def weights_of_run(path: Path) -> Weights:
     stored = checkpoint_of_run(folder, row)
     if stored.about is None:
         raise Failure(f"{path / NEWEST}: of an earlier version, which did not keep what images the network takes")
+    tensors = stored.selected.model if stored.selected else stored.model
     return Weights(
-        tensors=stored.selected.model if stored.selected else stored.model,
+        tensors={name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTERS)},
         origin=f"{row.study}, run {row.run_id}",
         network=_network(row),
         classes=stored.about.classes,
         inputs=stored.about.inputs,
         provenance=_provenance(row),
+        own=_own_network(config_of_run(folder, row), row),
     )
 
 
@@ -112,17 +118,26 @@ def checkpoint_of_run(folder: RunFolder, row: RunRow) -> Checkpoint:
 
 def _checked(stored: dict[str, Any], folder: RunFolder, row: RunRow) -> Checkpoint:
     config = config_of_run(folder, row)
-    state = stored["model"]
-    stem = next(iter(state.values()), None) if isinstance(state, dict) else None
-    if not isinstance(stem, Tensor) or stem.ndim != 4:  # [out, in, height, width]
-        raise Damaged("model is not the state of the run's network, which begins with a convolution")
-    model = structure(_network(row), stem.shape[1], row.num_classes)
-    found = check_stored(stored, Expected.of_network(model, config, read_json(folder.config)))
+    own = _own_network(config, row)
+    model = own.build(torch.Generator()) if own else _structure(stored["model"], row)
+    found = check_stored(stored, Expected.of_network(model, config, read_json(folder.config), row.num_classes))
     selected = found.selected.step if found.selected else None
     if (found.step, selected) != (row.steps, row.selected_step):
         told = f"of step {row.steps}, selected {row.selected_step}"
         raise Damaged(f"of step {found.step}, selected {selected}, the result is {told}")
     return found
+
+
+def _structure(state: Any, row: RunRow) -> Net:
+    stem = next(iter(state.values()), None) if isinstance(state, dict) else None
+    if not isinstance(stem, Tensor) or stem.ndim != 4:  # [out, in, height, width]
+        raise Damaged("model is not the state of the run's network, which begins with a convolution")
+    return structure(_network(row), stem.shape[1], row.num_classes)
+
+
+def _own_network(config: RunConfig, row: RunRow) -> OwnNetwork | None:
+    """The network of a run that has a builder."""
+    return own_network(config, int(row.input_size.rpartition("x")[2]), row.num_classes) if config.builder else None
 
 
 def config_of_run(folder: RunFolder, row: RunRow) -> RunConfig:

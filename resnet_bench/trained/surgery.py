@@ -68,7 +68,7 @@ class Theatre:
             )
         folder = self.study.run(row.run_id)
         if row.family != CIFAR:
-            raise UsageError(f"{folder.path}: surgery is for 6n+2 networks, not for those of ImageNet style")
+            raise UsageError(f"{folder.path}: surgery is for 6n+2 networks of ours, not for others")
         stored, config = checkpoint_of_run(folder, row), config_of_run(folder, row)
         model = self.build(config)
         adopt(model, Weights(stored.model, str(folder.path)), head=True)
@@ -173,6 +173,7 @@ def deepened(
     data = theatre.data
     job = Job.of(scratch.config, data)
     state = job.initial_state(theatre.dataset_digest)
+    assert isinstance(state.model, CifarNet)
     inserted = deepen(shallow.model, state.model)
     test = EvalSet.test(data, None)
     ours, theirs = (_logits(model, data, test) for model in (state.model.eval(), shallow.model))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from resnet_bench.config.run import EXTRACTION, FINE_TUNE, SCRATCH, USUAL, RunConfig
 from resnet_bench.errors import UsageError
-from resnet_bench.networks import CIFAR, NetworkName
+from resnet_bench.networks import CIFAR, OWN, NetworkName
 from resnet_bench.results.tables import PLAN, RUNS, TRANSFER, write_csv
 from resnet_bench.study.checks import check_writable
 from resnet_bench.study.folder import StudyFolder
@@ -49,6 +49,10 @@ class Recipe:
     lr: float | None = None
     optimizer: str = "sgd"
     freeze_until: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.network.family == OWN:
+            raise UsageError("finetune: of a network of your own it is not known where its stages and classifier are")
 
     def frozen_parts(self, mode: str) -> int:
         """Stem and stages that a mode does not train.

@@ -35,6 +35,7 @@ class Expected:
         model: a state dict of its network: names, shapes and types; values are not looked at.
         optimizer: the same of what the optimizer remembers; None: that is not going to be used.
         init_digest: of the initial weights, where that is known.
+        num_classes: length of the logits.
     """
 
     identity: Mapping[str, Any]
@@ -42,21 +43,18 @@ class Expected:
     model: Mapping[str, Tensor]
     optimizer: Sequence[Tensor] | None = None
     init_digest: str | None = None
+    num_classes: int = 0
 
     @classmethod
-    def of_state(cls, state: TrainState, config: RunConfig, identity: Mapping[str, Any]) -> Expected:
+    def of_state(cls, state: TrainState, config: RunConfig, identity: Mapping[str, Any], num_classes: int) -> Expected:
         """To go on with that state."""
-        return cls(identity, config, state.model.state_dict(), optimizer_tensors(state.optimizer), state.init_digest)
+        model, optimizer = state.model.state_dict(), optimizer_tensors(state.optimizer)
+        return cls(identity, config, model, optimizer, state.init_digest, num_classes)
 
     @classmethod
-    def of_network(cls, model: nn.Module, config: RunConfig, identity: Mapping[str, Any]) -> Expected:
+    def of_network(cls, model: nn.Module, config: RunConfig, identity: Mapping[str, Any], num_classes: int) -> Expected:
         """To use the network."""
-        return cls(identity, config, model.state_dict())
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the logits."""
-        return len(next(value for name, value in self.model.items() if name in ("head.bias", "fc.bias")))
+        return cls(identity, config, model.state_dict(), num_classes=num_classes)
 
 
 # ---------------------------------------------------------------------------------------------- what it may hold

@@ -12,6 +12,7 @@ from torch import Tensor
 from resnet_bench.busy import busy
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.batches import chain_digest
+from resnet_bench.models import Net
 from resnet_bench.results.rows import CurveRow, SignalRow
 from resnet_bench.training.evaluation import all_finite, evaluate
 from resnet_bench.training.optimizers import set_learning_rate
@@ -199,9 +200,10 @@ def _test_selected(state: TrainState, job: Job, sink: Sink) -> Tensor:
 def _add_signals(state: TrainState, job: Job) -> None:
     """For the first images of those that rows are evaluated on, the same for all runs of a study.
 
-    Not of networks that are trained in part: what their layers do is not what training does with them.
+    Not of networks that are trained in part: what their layers do is not what training does with them. Nor of those
+    that a function of the user's builds: which layers lie on their main path is not known.
     """
-    if job.config.frozen_parts:
+    if job.config.frozen_parts or not isinstance(state.model, Net):
         return
     chosen = job.eval_sets.row_train
     with state.eval_clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from resnet_bench.config.run import RunConfig
@@ -14,7 +14,8 @@ from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import generator
 from resnet_bench.errors import UsageError
 from resnet_bench.execution import EAGER, Execution
-from resnet_bench.models import Net, build_model, init_digest
+from resnet_bench.models import build_model, init_digest
+from resnet_bench.models.own import OwnNetwork
 from resnet_bench.models.weights import Weights, adopt
 from resnet_bench.results.rows import CurveRow, SignalRow
 from resnet_bench.timing import Stopwatch
@@ -46,7 +47,7 @@ class Selected:
 class TrainState:
     """Everything that the rest of a run depends on."""
 
-    model: Net
+    model: nn.Module
     optimizer: Optimizer
     meter: Meter
     train_clock: Stopwatch
@@ -82,19 +83,7 @@ class TrainState:
         """
         if config.weights != (weights.digest if weights else ""):
             raise UsageError(f"run {config.run_id} begins with weights that were not given")
-        model = build_model(
-            config.arch,
-            config.depth,
-            config.shortcut,
-            in_channels=data.train_images.shape[1],
-            num_classes=data.num_classes,
-            generator=generator(config.seed_of_init, "init"),
-            family=config.family,
-            zero_init_residual=config.zero_init_residual,
-        )
-        if weights is not None:
-            adopt(model, weights, head=False)
-        model.freeze(config.frozen_parts)
+        model = _initial_model(config, data, weights)
         digest = init_digest(model)
         model.to(data.device)
         if memory_format == "nhwc":
@@ -118,6 +107,32 @@ class TrainState:
     def is_finite(self) -> bool:
         """Was every loss so far finite, and is every weight and BN statistic; waits for the device."""
         return int(self.meter.finite_steps) == self.step and all_finite(self.model)
+
+
+def _initial_model(config: RunConfig, data: DeviceData, weights: Weights | None) -> nn.Module:
+    """The network before the first step, on the CPU."""
+    channels, stream = data.train_images.shape[1], generator(config.seed_of_init, "init")
+    if config.builder:
+        return own_network(config, channels, data.num_classes).build(stream)
+    model = build_model(
+        config.arch,
+        config.depth,
+        config.shortcut,
+        in_channels=channels,
+        num_classes=data.num_classes,
+        generator=stream,
+        family=config.family,
+        zero_init_residual=config.zero_init_residual,
+    )
+    if weights is not None:
+        adopt(model, weights, head=False)
+    model.freeze(config.frozen_parts)
+    return model
+
+
+def own_network(config: RunConfig, in_channels: int, num_classes: int) -> OwnNetwork:
+    """The network of a run that has a builder."""
+    return OwnNetwork(config.builder, config.builder_digest, config.depth, in_channels, num_classes)
 
 
 @dataclass(frozen=True)

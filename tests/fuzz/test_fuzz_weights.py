@@ -46,7 +46,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Valid:
     do(place, data, [config])
     folder = StudyFolder(place).run(config.run_id)
     state = Job.of(config, DeviceData.of(data, CPU)).initial_state(data.digest)
-    expected = Expected.of_state(state, config, json.loads(folder.config.read_text()))
+    expected = Expected.of_state(state, config, json.loads(folder.config.read_text()), 3)
     return checkpoint.decode((folder.path / checkpoint.NEWEST).read_bytes()), expected
 
 

@@ -190,7 +190,7 @@ def expected(config: RunConfig, split_data: Dataset) -> Callable[[RunFolder], Ex
     state = Job.of(config, DeviceData.of(split_data, CPU)).initial_state(split_data.digest)
 
     def of(folder: RunFolder) -> Expected:
-        return Expected.of_state(state, config, json.loads(folder.config.read_text()))
+        return Expected.of_state(state, config, json.loads(folder.config.read_text()), len(split_data.classes))
 
     return of
 

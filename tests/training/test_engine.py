@@ -213,7 +213,7 @@ def trained(
             fit(state, job, BreakSink(break_at))
         stored = checkpoint.decode(checkpoint.encode(checkpoint.capture(state, {})))
         state = job.initial_state(dataset.digest)
-        checkpoint.restore(state, check_stored(stored, Expected.of_state(state, config, {})))
+        checkpoint.restore(state, check_stored(stored, Expected.of_state(state, config, {}, len(dataset.classes))))
     fit(state, job, NoSink())
     return state
 

@@ -6,7 +6,7 @@ import contextlib
 import platform
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -137,12 +137,14 @@ class Shared:
         dataset: decoded.
         shape: of the data.
         checkpoint_seconds: between two checkpoints of a run.
+        modules: folder of the process that sweeps, in which nodes look for functions of the user's too.
     """
 
     terms: Terms
     dataset: Dataset
     shape: DataShape
     checkpoint_seconds: float
+    modules: str = field(default_factory=lambda: str(Path.cwd()))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from resnet_bench.config.builders import look_in
 from resnet_bench.config.run import RunConfig
 from resnet_bench.environment import configure, find_device
 from resnet_bench.errors import UsageError, first_line
@@ -120,6 +121,7 @@ _opened: dict[tuple[StudyFolder, Execution], Session] = {}  # by this process, t
 
 def _session(shared: Shared, execution: Execution) -> Session:
     terms = shared.terms
+    look_in(shared.modules)
     key = terms.study, execution
     if key not in _opened:
         _opened.clear()
