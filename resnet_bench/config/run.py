@@ -17,7 +17,10 @@ from resnet_bench.networks import (
 from resnet_bench.schema import Rule
 
 # Fields that older runs have not.
-LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")
+LATER = (
+    "family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts",
+    "crop_padding", "image_side", "images_per_class", "init_seed", "batch_seed", "builder", "builder_digest",
+)  # fmt: skip
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
@@ -67,9 +70,17 @@ class RunConfig:
     zero_init_residual: bool = False  # begin with every residual function at 0
     weights: str = ""  # SHA-256 of the weights that all layers but the classifier begin with; empty: drawn by the seed
     frozen_parts: int = 0  # stem and stages, from the first, that are not trained
+    crop_padding: int = 4  # pixels of zeros at each side, from which "crop" and "crop-flip" cut
+    image_side: int | None = None  # pixels a side that images are made smaller to; None: as they are
+    images_per_class: int | None = None  # training images of each class that are used; None: all
+    init_seed: int | None = None  # draws the first weights; None: seed
+    batch_seed: int | None = None  # draws order and augmentation; None: seed
+    builder: str = ""  # package.module:function that builds the network; empty: ours
+    builder_digest: str = ""  # SHA-256 of that module's source
 
     def __post_init__(self) -> None:
-        check_network(self.network)
+        if not self.builder:
+            check_network(self.network)
         for name, value, known in (
             ("augmentation", self.augmentation, AUGMENTATIONS),
             ("optimizer", self.optimizer, OPTIMIZERS),
