@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from resnet_bench.errors import UsageError
 from resnet_bench.networks import (
@@ -14,7 +15,7 @@ from resnet_bench.networks import (
     check_network,
     display_name,
 )
-from resnet_bench.schema import Rule
+from resnet_bench.schema import Rule, from_json
 
 # Fields that older runs have not.
 LATER = (
@@ -104,6 +105,12 @@ class RunConfig:
         values = {name: getattr(self, name) for name in told}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
+    @classmethod
+    def from_json(cls, value: Any) -> RunConfig:
+        """The run that a JSON object describes, as `canonical_json` has it. Raises schema.Invalid."""
+        run: RunConfig = from_json(cls, value)
+        return run
+
     @functools.cached_property
     def run_id(self) -> str:
         """`<arch>-<shortcut>-d<depth>-s<seed>-<first 8 hex digits of the SHA-256 of canonical_json()>`."""
@@ -133,21 +140,3 @@ class Variation:
         parts += [f"lr{self.lr:g}"] if self.lr is not None else []
         parts += ["zero-init"] if self.zero_init_residual else []
         return "".join(f"-{part}" for part in parts)
-
-    def apply(self, run: RunConfig) -> RunConfig:
-        """The run with these changes; plain networks are never initialised with zeros."""
-        if not self.label:
-            return run
-        name, version = run.protocol.rsplit("/")
-        usual_lr, usual_decay = USUAL[self.optimizer] or (run.lr, run.weight_decay)
-        return replace(
-            run,
-            protocol=f"{name}{self.label}/{version}",
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            lr=usual_lr if self.lr is None else self.lr,
-            lr_drops=run.lr_drops if self.schedule == "step" else (),
-            lr_warmup=run.lr_warmup if self.optimizer == "sgd" else None,
-            weight_decay=usual_decay,
-            zero_init_residual=self.zero_init_residual and run.arch != "plain",
-        )
