@@ -134,7 +134,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     runs = _runs(study, source, arguments.depths, arguments.seeds)
     if arguments.dry_run:
         return _print_plan(study, source, folder, runs, arguments)
-    title = _title(study)
+    title = _keep(study, folder)
     if arguments.executor == "ray":
         from resnet_bench.executors.ray.shared import Demand
 
@@ -182,11 +182,18 @@ def run(arguments: argparse.Namespace) -> int:
     study, source, folder = _choose(named(arguments.study), arguments)
     like = _runs(study, source, None, None)[0]
     runs = study.alike(like, _network(arguments, source.image_shape), arguments.seed)
-    train(_title(study), source, folder, runs, arguments)
+    train(_keep(study, folder), source, folder, runs, arguments)
     return 0
 
 
-def _title(study: Study) -> str:
+def _keep(study: Study, folder: Path) -> str:
+    """Keep the study's file with what is going to be its results; what to call the study."""
+    from resnet_bench.study.checks import check_writable
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.kept import keep_study
+
+    check_writable(StudyFolder(folder))
+    keep_study(StudyFolder(folder), study)
     return f"{study.name} ({study.meaning})" if study.meaning else study.name
 
 
