@@ -263,10 +263,12 @@ def field_value(record: Any, name: str, value: Any) -> Any:
 
 
 def settle(record: Any) -> None:
-    """Check a frozen record while it is made, and give each value the type of its field (1.0 for 1). Raises Invalid."""
-    kind: Any = type(record)
-    for name in _readers(kind):
-        object.__setattr__(record, name, field_value(kind, name, getattr(record, name)))
+    """Check a frozen record while it is made, and give each value the type of its field (1.0 for 1). Raises Invalid.
+
+    Fields that are not compared are no part of its value and stay as they are.
+    """
+    for name in (f.name for f in dataclasses.fields(record) if f.compare):
+        object.__setattr__(record, name, field_value(type(record), name, getattr(record, name)))
 
 
 @functools.cache

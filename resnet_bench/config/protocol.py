@@ -74,6 +74,18 @@ class Protocol:
     def _step_of(self, drop: float) -> int:
         return int(drop) if drop >= 1 else round(drop * self.steps)
 
+    def idle(self) -> dict[str, str]:
+        """The fields that have no meaning as the others are, and why."""
+        found: dict[str, str] = {}
+        if self.lr_warmup is None:
+            fields = ("lr_warmup_error", "lr_warmup_window", "lr_warmup_from_depth")
+            found |= dict.fromkeys(fields, "without lr_warmup")
+        if self.optimizer != "sgd":
+            found["momentum"] = f"with optimizer {self.optimizer}"
+        if self.augmentation in ("none", "resized-crop-flip"):
+            found["crop_padding"] = f"with augmentation {self.augmentation}"
+        return found
+
     def run_fields(self, depth: int) -> dict[str, Any]:
         """What it says of a run of a network that deep, by fields of RunConfig; all but its name."""
         return {

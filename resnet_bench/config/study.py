@@ -49,10 +49,7 @@ class Study:
 
     def __post_init__(self) -> None:
         with told_at():
-            text = self.text
-            object.__setattr__(self, "text", "")  # it may be longer than texts may be
             settle(self)
-            object.__setattr__(self, "text", text)
             check_list(self.seeds, "seeds")
             object.__setattr__(self, "vary", vary.checked(self.vary))
             networks = max(1, len(self.networks.depths)) * len(self.networks.arms)
@@ -65,12 +62,19 @@ class Study:
         found: dict[str, Setting] = {}
         for setting in self.settings:
             with _told_with(setting):
+                self._check_meaning(setting)
                 replace(self.networks, family=setting.get("family", self.networks.family))
                 runs = self._runs_of(setting, _Fit(self.dataset), None, self.seeds[:1])
             for run in runs:
                 other = found.setdefault(run.run_id, setting)
                 if other is not setting:
                     raise UsageError(_no_difference(run, other, setting))
+
+    def _check_meaning(self, setting: Setting) -> None:
+        """Raise UsageError for what is varied without any meaning."""
+        idle = self._protocol(setting).idle()
+        for name in filter(idle.get, setting):
+            raise UsageError(f"vary.{name}: has no meaning {idle[name]}; leave it out")
 
     @functools.cached_property
     def settings(self) -> list[Setting]:
@@ -216,8 +220,7 @@ class Study:
         return to_toml(self)
 
     def differences(self, other: Study) -> list[str]:
-        """What keeps the two out of one folder that was begun as `other`; empty if seeds, depths, or values of [vary]
-        were added at most."""
+        """What keeps it out of a folder that was begun as `other`; none if seeds, depths or values were added."""
         from resnet_bench.config.differences import differences
 
         return differences(self, other)

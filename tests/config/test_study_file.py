@@ -121,6 +121,10 @@ BAD = {
     "vary a wrong type": ("steps = [200, 800]", "steps = [200, 'a']", "vary.steps.1: 'a' is not a whole number"),
     "vary without use": (
         "steps = [200, 800]", "zero_init_residual = [false, true]", "vary.zero_init_residual: makes no difference to"),
+    "vary the momentum of adam": (
+        "steps = [200, 800]", "optimizer = ['adam']\nmomentum = [0, 0.9]", "vary.momentum: has no meaning with"),
+    "vary a window of nothing": (
+        "steps = [200, 800]", "lr_warmup_window = [5, 10]", "vary.lr_warmup_window: has no meaning without lr_warmup"),
     "vary family": (
         "steps = [200, 800]", "family = ['cifar', 'imagenet']", "networks.depths.0: depth 20 is unknown for plain"),
     "no TOML": ("lr = 0.02", "lr 0.02", "is no TOML: Expected '=' after a key in a key/value pair (at line 13, column"),
