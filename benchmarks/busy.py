@@ -19,7 +19,7 @@ import torch
 from resnet_bench.data.builtin import digits
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from resnet_bench.training.state import Job
 
 SECONDS = 3.0  # of a round
@@ -40,7 +40,7 @@ def spinning(count: int) -> Iterator[None]:
 
 def rate(depth: int, seconds: float) -> float:
     """Images per second of plain training steps on the digits, at the present number of threads."""
-    (run,) = (run for run in find_study("demo").runs("digits", [depth], [0]) if run.arch == "plain")
+    (run,) = (run for run in find("demo").runs("digits", [depth], [0]) if run.arch == "plain")
     job = Job.of(run, DeviceData.of(digits(), torch.device("cpu")))
     step, draws = job.make_step(job.initial_state("")), job.stream.draws(0)
     step(draws)

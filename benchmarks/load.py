@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.test_study import write_finished
 from resnet_bench.results.tables import CURVES, PLAN, RUNS, to_csv, write_csv
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from resnet_bench.study.folder import StudyFolder
 from tests import studies
 from tests.conftest import ROOT
@@ -68,7 +68,7 @@ def measure(what: str, folder: Path, size: str) -> None:
 
 def many_runs(place: Path, count: int) -> Path:
     """A study of that many finished runs, eleven rows each; SHA256SUMS and the tables are not there yet."""
-    configs = find_study("digits-full").runs(seeds=range(-(-count // NETWORKS)))[:count]
+    configs = find("digits-full").runs(seeds=range(-(-count // NETWORKS)))[:count]
     study = StudyFolder(place / "runs")
     for config in configs:
         write_finished(study.run(config.run_id), config)

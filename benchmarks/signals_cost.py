@@ -19,7 +19,7 @@ from resnet_bench.environment import configure, find_device
 from resnet_bench.execution import Execution, default_precision
 from resnet_bench.models import Net
 from resnet_bench.networks import display_name
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from resnet_bench.timing import time_in_turn
 from resnet_bench.training.optimizers import set_learning_rate
 from resnet_bench.training.signals import BATCH, measure_signals, signal_steps
@@ -34,7 +34,7 @@ def share(study: str, depth: int, mode: str, device_name: str, rounds: int) -> f
     device = find_device(device_name)
     precision = default_precision(device.type)
     configure(device, precision=precision)
-    config = next(run for run in find_study(study).runs(depths=[depth], seeds=[0]) if run.arch == "residual")
+    config = next(run for run in find(study).runs(depths=[depth], seeds=[0]) if run.arch == "residual")
     data = DeviceData.of(digits() if study.startswith("digits") else synthetic(), device)
     job = Job.of(config, data, Execution(mode, precision))
     state = job.initial_state("")

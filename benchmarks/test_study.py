@@ -19,7 +19,7 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.files import to_json
 from resnet_bench.networks import DEPTHS, TWINS
 from resnet_bench.results.tables import CURVES, to_csv
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from resnet_bench.study.folder import RunFolder, StudyFolder, result_json
 from tests import studies
 from tests.conftest import ROOT
@@ -41,7 +41,7 @@ def many_runs(small: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """10,000 runs, written once; removed at the end, as there are 40,000 files."""
     results = tmp_path_factory.mktemp("results")
     seeds = range(1 if small else 10_000 // (len(DEPTHS) * len(TWINS)))
-    configs, study = find_study(STUDY).runs(seeds=seeds), StudyFolder(results / STUDY)
+    configs, study = find(STUDY).runs(seeds=seeds), StudyFolder(results / STUDY)
     for config in configs:
         write_finished(study.run(config.run_id), config)
     study.add_to_plan(configs)

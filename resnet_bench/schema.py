@@ -14,7 +14,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -145,7 +145,8 @@ class Scalar:
     def _number(self, value: float) -> Any:
         if not self.low <= value <= self.high:
             if value - value != 0:
-                raise Invalid(f"'{value}' is not a finite number; leave it empty if it was not measured")
+                hint = "" if self._empty() is MISSING else "; leave it empty if it was not measured"
+                raise Invalid(f"'{value}' is not a finite number{hint}")
             raise Invalid(f"{shown(value)} is not between {self.low:,.10g} and {self.high:,.10g}")
         return self.kind(value)
 
@@ -256,14 +257,34 @@ def from_json(hint: Any, value: Any) -> Any:
     return _reader(hint, ANY)(value)
 
 
+def field_value(record: Any, name: str, value: Any) -> Any:
+    """What a record has in that field if it is given this value. Raises Invalid."""
+    return _part(_readers(record)[name], name, value)
+
+
+def settle(record: Any) -> None:
+    """Check a frozen record while it is made, and give each value the type of its field (1.0 for 1). Raises Invalid.
+
+    Fields that are not compared are no part of its value and stay as they are.
+    """
+    for name in (f.name for f in dataclasses.fields(record) if f.compare):
+        object.__setattr__(record, name, field_value(type(record), name, getattr(record, name)))
+
+
+@functools.cache
+def _readers(record: type[Any]) -> dict[str, Callable[[Any], Any]]:
+    hints = typing.get_type_hints(record)
+    return {f.name: _reader(hints[f.name], f.metadata.get("rule") or ANY) for f in dataclasses.fields(record)}
+
+
 @functools.cache
 def _reader(hint: Any, rule: Rule) -> Callable[[Any], Any]:
     if hint is Any:
         return lambda value: value
     if dataclasses.is_dataclass(hint):
-        return _record_reader(typing.cast(type[Any], hint))
+        return _record_reader(hint)
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return functools.partial(_dict, _reader(str, ANY), _reader(parts[1], rule))
     if origin is tuple:
         return functools.partial(_tuple, _reader(parts[0], rule))
@@ -293,13 +314,14 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _record_reader(record: type[Any]) -> Callable[[Any], Any]:
-    hints = typing.get_type_hints(record)
-    readers = {f.name: _reader(hints[f.name], f.metadata.get("rule") or ANY) for f in dataclasses.fields(record)}
+def _record_reader(record: Any) -> Callable[[Any], Any]:
+    readers = _readers(record)
     checks_together = hasattr(record, "check_together")
     needed = {f.name for f in dataclasses.fields(record) if f.default is f.default_factory is MISSING}
 
     def read(value: Any) -> Any:
+        if isinstance(value, record):
+            return value
         if not isinstance(value, dict):
             raise Invalid(f"{shown(value)} is not an object")
         if not value.keys() <= readers.keys() or not needed <= value.keys():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnet_bench import __version__
 from resnet_bench.busy import busy, life_signs
-from resnet_bench.cli import data, machine, networks, studies
+from resnet_bench.cli import data, machine, networks, studies, study_files
 from resnet_bench.cli.arguments import Parser
 from resnet_bench.cli.streams import output
 from resnet_bench.errors import Failure, UsageError
@@ -83,6 +83,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"resnet-bench {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    for module in (studies, networks, data, machine):
+    for module in (studies, study_files, networks, data, machine):
         module.add_commands(commands)
     return parser

@@ -32,12 +32,13 @@ from resnet_bench.cli.shared import (
     train_on_ray,
     variation,
 )
+from resnet_bench.cli.study_files import STUDY_HELP, source_of
 from resnet_bench.config.run import RunConfig
 from resnet_bench.config.study import Study
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_depth, check_network
 from resnet_bench.places import user_path
-from resnet_bench.studies import STUDIES, find_study
+from resnet_bench.studies import find, named
 from resnet_bench.terminal import progress_line, say, sayer
 from resnet_bench.text import counted, one_line
 
@@ -53,10 +54,9 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_sweep(commands: Commands) -> None:
-    names = "\n".join(f"{study.name}: {study.meaning}" for study in STUDIES.values())
     example = "sweep --study demo --depths 8,20 --seeds 0"
     parser = add_command(commands, "sweep", sweep, "run what is not finished of a study, and render it", example)
-    parser.add_argument("--study", required=True, help=f"auto, or one of\n{names}")
+    parser.add_argument("--study", required=True, help=STUDY_HELP)
     parser.add_argument("--depths", type=whole_numbers("depths"), help="only these, as in 20,56")
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
     meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
@@ -85,7 +85,7 @@ def _add_cluster(parser: Parser) -> None:
 def _add_run(commands: Commands) -> None:
     example = "run --study demo --arch plain --depth 56 --seed 0"
     parser = add_command(commands, "run", run, "train one network by the rules of a study, into its folder", example)
-    parser.add_argument("--study", required=True, help=f"one of {', '.join(STUDIES)}")
+    parser.add_argument("--study", required=True, help=STUDY_HELP.removeprefix("auto; "))
     parser.add_argument("--arch", required=True, choices=(*ARCHS, *NAMED), metavar="ARCH", help=ARCH_HELP)
     parser.add_argument("--depth", type=int, help="of plain or residual: 6n+2")
     parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a; of those called by name b)")
@@ -130,13 +130,11 @@ def _add_surgery(commands: Commands) -> None:
 def sweep(arguments: argparse.Namespace) -> int:
     """Plan, train, collect, render."""
     _check_executor(arguments)
-    study = _find_study(arguments)
-    source, folder = _choose(study, arguments)
-    planned = _runs(study, source, arguments.depths, arguments.seeds)
-    runs = [variation(arguments).apply(run) for run in planned]
+    study, source, folder = _choose(_find_study(arguments), arguments)
+    runs = _runs(study, source, arguments.depths, arguments.seeds)
     if arguments.dry_run:
         return _print_plan(study, source, folder, runs, arguments)
-    title = f"{study.name} ({study.meaning})"
+    title = _keep(study, folder)
     if arguments.executor == "ray":
         from resnet_bench.executors.ray.shared import Demand
 
@@ -177,21 +175,26 @@ def _gpus_per_run(arguments: argparse.Namespace) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train one network of a study."""
-    import dataclasses
-
     if arguments.arch in NAMED and arguments.depth not in (None, NAMED[arguments.arch].depth):
         raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
     if arguments.arch not in NAMED and (arguments.depth is None or arguments.stem != "auto"):
         raise UsageError(f"--arch {arguments.arch} needs --depth, as in --depth 20, and no --stem")
-    study = find_study(arguments.study)
-    source, folder = _choose(study, arguments)
-    # Rules may depend on the depth of the paper's own networks.
-    depths = None if arguments.arch in NAMED else [arguments.depth]
-    like = _runs(study, source, depths, [arguments.seed])[0]
-    chosen = dataclasses.replace(like, **_network(arguments, source.image_shape)._asdict())
-    runs = [variation(arguments).apply(chosen)]
-    train(f"{study.name} ({study.meaning})", source, folder, runs, arguments)
+    study, source, folder = _choose(named(arguments.study), arguments)
+    like = _runs(study, source, None, None)[0]
+    runs = study.alike(like, _network(arguments, source.image_shape), arguments.seed)
+    train(_keep(study, folder), source, folder, runs, arguments)
     return 0
+
+
+def _keep(study: Study, folder: Path) -> str:
+    """Keep the study's file with what is going to be its results; what to call the study."""
+    from resnet_bench.study.checks import check_writable
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.kept import keep_study
+
+    check_writable(StudyFolder(folder))
+    keep_study(StudyFolder(folder), study)
+    return f"{study.name} ({study.meaning})" if study.meaning else study.name
 
 
 def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -> NetworkName:
@@ -207,12 +210,12 @@ def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -
 
 def _find_study(arguments: argparse.Namespace) -> Study:
     if arguments.study != "auto":
-        return find_study(arguments.study)
+        return named(arguments.study)
     from resnet_bench.environment import find_device
 
     on_ray = arguments.executor == "ray"
     on_cuda = _gpus_per_run(arguments) > 0 if on_ray else find_device(arguments.device).type == "cuda"
-    return find_study("cifar10-paper" if on_cuda else "cifar10-short")
+    return find("cifar10-paper" if on_cuda else "cifar10-short")
 
 
 def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[int] | None) -> list[RunConfig]:
@@ -220,12 +223,14 @@ def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[in
     return study.runs(source.name, depths, seeds, augmentation=source.augmentation, image_side=side)
 
 
-def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
-    source = find_data(study.dataset, arguments.data, getattr(arguments, "quiet", False))
+def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Study, Source, Path]:
+    """The study on the data and with the variations that are asked for; these data; its folder."""
+    source = source_of(study, arguments.data, getattr(arguments, "quiet", False))
     if source.name.startswith("synthetic") and study.name == "demo":
         raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
-    name = study.folder_name(source.name) + variation(arguments).label
-    return source, user_path(arguments.results) / name
+    own = arguments.data in (None, "", study.dataset)
+    study = (study if own else study.on(source.name)).varied(variation(arguments))
+    return study, source, user_path(arguments.results) / study.name
 
 
 def _print_plan(

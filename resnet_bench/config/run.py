@@ -6,7 +6,8 @@ import functools
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from resnet_bench.config.builders import is_function
 from resnet_bench.errors import UsageError
@@ -17,7 +18,7 @@ from resnet_bench.networks import (
     check_network,
     display_name,
 )
-from resnet_bench.schema import Rule
+from resnet_bench.schema import Rule, from_json
 
 # Fields that older runs have not.
 LATER = (
@@ -87,7 +88,8 @@ class RunConfig:
     builder_digest: str = ""  # SHA-256 of the file that the function's module is in
 
     def __post_init__(self) -> None:
-        check_network(self.network)
+        if not self.builder:
+            check_network(self.network)
         for name, value, known in (
             ("augmentation", self.augmentation, AUGMENTATIONS),
             ("optimizer", self.optimizer, OPTIMIZERS),
@@ -147,6 +149,12 @@ class RunConfig:
         values = {name: getattr(self, name) for name in told}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
+    @classmethod
+    def from_json(cls, value: Any) -> RunConfig:
+        """The run that a JSON object describes, as `canonical_json` has it. Raises schema.Invalid."""
+        run: RunConfig = from_json(cls, value)
+        return run
+
     @functools.cached_property
     def run_id(self) -> str:
         """`<arch>-<shortcut>-d<depth>-s<seed>-<first 8 hex digits of the SHA-256 of canonical_json()>`."""
@@ -176,21 +184,3 @@ class Variation:
         parts += [f"lr{self.lr:g}"] if self.lr is not None else []
         parts += ["zero-init"] if self.zero_init_residual else []
         return "".join(f"-{part}" for part in parts)
-
-    def apply(self, run: RunConfig) -> RunConfig:
-        """The run with these changes; plain networks are never initialised with zeros."""
-        if not self.label:
-            return run
-        name, version = run.protocol.rsplit("/")
-        usual_lr, usual_decay = USUAL[self.optimizer] or (run.lr, run.weight_decay)
-        return replace(
-            run,
-            protocol=f"{name}{self.label}/{version}",
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            lr=usual_lr if self.lr is None else self.lr,
-            lr_drops=run.lr_drops if self.schedule == "step" else (),
-            lr_warmup=run.lr_warmup if self.optimizer == "sgd" else None,
-            weight_decay=usual_decay,
-            zero_init_residual=self.zero_init_residual and run.arch != "plain",
-        )

@@ -285,7 +285,7 @@ class StudyFolder:
                 setting=setting,
             )
         write_atomically(self.path / PLAN.file, self._plan_csv(sorted(rows.values(), key=sort_key)))
-        _resum(self, PLAN.file)  # what is there stays whole while the new runs are done
+        resum(self, PLAN.file)  # what is there stays whole while the new runs are done
 
     def _plan_csv(self, rows: Sequence[PlanRow]) -> bytes:
         """With a column that is later than the file only if some row needs it: studies from before keep their bytes."""
@@ -316,14 +316,15 @@ def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:
     return row.arch, row.shortcut, row.depth, row.seed, row.run_id
 
 
-def _resum(study: StudyFolder, name: str) -> None:
-    """Bring the line of one file in SHA256SUMS up to date, if there is one."""
+def resum(study: StudyFolder, name: str) -> None:
+    """Bring the line of one of the study's own files in SHA256SUMS up to date, if there are digests yet."""
     path, ending = study.path / SUMS, f"  {name}".encode()
     if path.exists():
         line = sha256_of(study.path / name, MAX_BYTES).encode() + ending
-        content = read_regular(path, MAX_BYTES, follow=False)
-        lines = [line if old.endswith(ending) else old for old in content.split(b"\n")]
-        write_atomically(path, b"\n".join(lines))
+        lines = read_regular(path, MAX_BYTES, follow=False).removesuffix(b"\n").split(b"\n")
+        others = [old for old in lines if not old.endswith(ending)]
+        ordered = sorted([*others, line], key=lambda line: os.fsdecode(line[66:]).split("/"))  # a digest, two spaces
+        write_atomically(path, b"".join(line + b"\n" for line in ordered))
 
 
 def result_json(folder: RunFolder, row: RunRow) -> bytes:

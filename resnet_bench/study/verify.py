@@ -13,6 +13,7 @@ from resnet_bench.files import Damaged, check_own_folder, read_regular
 from resnet_bench.results.tables import CURVES, MAX_BYTES, PLAN, RUNS, SPLIT, Table, columns_in, read_columns, to_lines
 from resnet_bench.study.collecting import Collection
 from resnet_bench.study.folder import MEND_LINE_ENDS, RunFolder, StudyFolder
+from resnet_bench.study.kept import faults_of_file
 from resnet_bench.study.records import COLLECTED, CRLF, SUMS, differs_in_line_ends
 from resnet_bench.study.sums import sums_of
 from resnet_bench.text import counted, one_line
@@ -86,7 +87,7 @@ def _faults(study: Snapshot) -> list[str]:
     faults += [*in_runs, *_tables(study)]
     if not in_runs:
         faults += _derived(study, found)
-    faults += [*_checkpoints(study), *_links(study)]
+    faults += [*_checkpoints(study), *_links(study), *faults_of_file(study)]
     return list(dict.fromkeys(faults))
 
 

@@ -322,17 +322,29 @@ def test_resized_images_are_normalised_by_channel(photos: Path, tmp_path: Path) 
 # ---------------------------------------------------------------------------------------------- in a study
 
 
-TINY = {"protocol": "tiny/1", "steps": 2, "batch_size": 8, "lr": 0.01, "row_every": 2}
+TINY = """
+name = "tiny"
+data = "digits"
+seeds = [0]
+[networks]
+arms = ["plain", "residual-a"]
+depths = [8]
+[protocol]
+steps = 2
+batch_size = 8
+lr = 0.01
+"""
 
 
 def test_twins_are_trained_on_photographs_and_the_split_is_recorded(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("resnet_bench.studies.DIGITS", {**TINY})
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
     monkeypatch.setenv("RESNET_BENCH_CACHE", str(tmp_path / "cache"))
-    words = ["--study", "demo", "--data", f"{photos}@32", "--results", str(tmp_path), "--device", "cpu", "--quiet"]
-    assert main(["sweep", *words, "--depths", "8", "--seeds", "0"]) == 0
-    study = tmp_path / "demo-photos-32"
+    words = ["--study", str(file), "--data", f"{photos}@32", "--results", str(tmp_path), "--device", "cpu", "--quiet"]
+    assert main(["sweep", *words]) == 0
+    study = tmp_path / "tiny-photos-32"
     plain, residual = read_csv(study / RUNS.file, RUNS)
     assert plain.batches_digest == residual.batches_digest and plain.dataset == "photos-32"
     rows = read_csv(study / SPLIT.file, SPLIT)
@@ -345,5 +357,5 @@ def test_twins_are_trained_on_photographs_and_the_split_is_recorded(
     assert "this mean is subtracted, this std divided by" in capsys.readouterr().out
     assert main(["data", "show", "--data", f"{photos}@32", "--out", str(tmp_path / "show.png")]) == 0
     (photos / "dog" / "0.jpg").rename(photos / "dog" / "renamed.jpg")
-    assert main(["sweep", *words, "--depths", "14", "--seeds", "0"]) == 2
+    assert main(["sweep", *words, "--depths", "14"]) == 2
     assert "a study never mixes them" in capsys.readouterr().err and read_csv(study / SPLIT.file, SPLIT) == rows

@@ -35,7 +35,7 @@ from resnet_bench.data.stl10 import STL10
 from resnet_bench.data.summary import channel_statistics, class_counts
 from resnet_bench.data.svhn import SVHN
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from tests.data.test_cifar import python2_pickle
 
 LIMITS = Limits(timeout_s=5, answer_s=5)
@@ -423,7 +423,7 @@ def test_commands_about_data(
 
 @pytest.mark.parametrize(("dataset", "expected"), [("mnist", "crop"), ("svhn", "crop"), ("cifar100", "crop-flip")])
 def test_augmentation_fits_the_dataset(dataset: str, expected: str) -> None:
-    runs = find_study("cifar10-short").runs(dataset, depths=[8], seeds=[0])
+    runs = find("cifar10-short").runs(dataset, depths=[8], seeds=[0])
     assert {run.augmentation for run in runs} == {expected}
     draws = BatchStream(500, 500, 0, expected).draws(0)
     assert bool(draws[:, 3].any()) == (expected == "crop-flip") and len(draws[:, 1].unique()) == 9

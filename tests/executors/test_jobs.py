@@ -39,9 +39,9 @@ def without_seconds(place: Path) -> list[object]:
 
 def one_after_the_other(place: Path, seeds: tuple[int, ...]) -> list[object]:
     """The same study in this process, with one thread as the tests are configured."""
-    from resnet_bench.studies import find_study
+    from resnet_bench.studies import find
 
-    runs: list[RunConfig] = find_study("demo").runs("digits", [8], seeds)
+    runs: list[RunConfig] = find("demo").runs("digits", [8], seeds)
     data: Dataset = digits()
     do(place, data, runs)
     return without_seconds(place)

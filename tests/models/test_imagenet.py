@@ -155,14 +155,13 @@ def test_unknown_networks_are_refused(name: NetworkName, message: str) -> None:
 # ---------------------------------------------------------------------------------------------- in a study
 
 
-def test_a_network_called_by_name_is_trained_and_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("resnet_bench.studies.DIGITS", {**TINY})
-    words = ["run", "--study", "demo", "--results", str(tmp_path), "--device", "cpu", "--quiet"]
+def test_a_network_called_by_name_is_trained_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    words = ["run", "--study", str(file), "--results", str(tmp_path), "--device", "cpu", "--quiet"]
     for arch in ("plain18", "resnext50_32x4d"):
         assert main([*words, "--arch", arch]) == 0
-    folder = tmp_path / "demo"
+    folder = tmp_path / "tiny"
     rows = read_csv(folder / RUNS.file, RUNS)
     assert [(row.family, row.arch, row.depth, row.shortcut) for row in rows] == [
         ("imagenet-small", "plain", 18, "none"),
@@ -178,8 +177,23 @@ def test_a_network_called_by_name_is_trained_and_reported(
     assert "has family imagenet-small, this sweep has cifar; a study never mixes them" in capsys.readouterr().err
 
 
-TINY = {"protocol": "tiny/1", "steps": 2, "batch_size": 16, "lr": 0.01, "augmentation": "none", "row_every": 2,
-        "row_train_images": 16, "row_test_images": 16, "final_train_images": 16}  # fmt: skip
+TINY = """
+name = "tiny"
+data = "digits"
+seeds = [0]
+[networks]
+arms = ["plain"]
+depths = [8]
+[protocol]
+steps = 2
+batch_size = 16
+lr = 0.01
+augmentation = "none"
+rows = 1
+row_train_images = 16
+row_test_images = 16
+final_train_images = 16
+"""
 
 
 BAD = {

@@ -16,7 +16,7 @@ from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.executors.local import Outcome, sweep
 from resnet_bench.results.tables import CURVES, PLAN, RUNS, read_csv
-from resnet_bench.studies import STUDIES, find_study
+from resnet_bench.studies import find, names
 from resnet_bench.study import run as run_module
 from resnet_bench.study.checks import check_writable
 from resnet_bench.study.collecting import collect
@@ -173,31 +173,31 @@ def test_a_results_folder_that_cannot_be_written_is_found_before_training(tmp_pa
 
 
 def test_studies_hold_the_runs_that_the_documents_name() -> None:
-    sizes = {name: len(study.runs()) for name, study in STUDIES.items()}
+    sizes = {name: len(find(name).runs()) for name in names()}
     assert sizes == {
         "demo": 8, "cifar10-short": 30, "cifar10-paper": 50, "fashion-mnist-short": 4,
         "cifar10-18-34-short": 4, "digits-full": 50, "digits-shortcuts": 27,
     }  # fmt: skip
-    for study in STUDIES.values():
+    for study in map(find, names()):
         ids = [run.run_id for run in study.runs()]
         assert len(set(ids)) == len(ids) and len({run.protocol for run in study.runs()}) == 1
 
 
 def test_depths_and_seeds_choose_runs_without_changing_them() -> None:
-    study = find_study("cifar10-paper")
+    study = find("cifar10-paper")
     everything = {run.run_id for run in study.runs()}
     assert {run.run_id for run in study.runs(depths=[20, 110], seeds=[0])} < everything
 
 
 def test_the_results_folder_carries_the_name_of_the_data() -> None:
-    assert find_study("cifar10-short").folder_name("cifar10") == "cifar10-short"
-    assert find_study("cifar10-short").folder_name("cifar10-jpeg") == "cifar10-jpeg-short"
-    assert find_study("demo").folder_name("digits") == "demo"
-    assert find_study("demo").folder_name("pets") == "demo-pets"
+    assert find("cifar10-short").folder_name("cifar10") == "cifar10-short"
+    assert find("cifar10-short").folder_name("cifar10-jpeg") == "cifar10-jpeg-short"
+    assert find("demo").folder_name("digits") == "demo"
+    assert find("demo").folder_name("pets") == "demo-pets"
 
 
 def test_run_ids_are_stable_and_content_addressed(small_run: RunConfig) -> None:
-    assert find_study("demo").runs()[0].run_id == "plain-none-d20-s0-676a7e47"
+    assert find("demo").runs()[0].run_id == "plain-none-d20-s0-676a7e47"
     assert dataclasses.replace(small_run, weight_decay=2e-4).run_id != small_run.run_id
 
 
@@ -219,7 +219,7 @@ def test_the_first_table_of_the_readme_is_that_of_the_committed_study() -> None:
 
 def test_evaluation_of_the_short_study_is_planned_under_a_quarter() -> None:
     shape = DataShape((3, 32, 32))
-    for run in find_study("cifar10-short").runs():
+    for run in find("cifar10-short").runs():
         train = work(
             dataclasses.replace(run, row_every=10**9, final_train_images=1), DataShape((3, 32, 32), num_test=1)
         )

@@ -10,7 +10,7 @@ import torch
 from resnet_bench.config.run import RunConfig, Variation
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.on_device import DeviceData
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from resnet_bench.training import checkpoint
 from resnet_bench.training.evaluation import EvalSet, evaluate
 from resnet_bench.training.expected import Expected, check_stored
@@ -74,21 +74,20 @@ def assert_same(one: TrainState, other: TrainState) -> None:
 
 
 def test_learning_rate_at_every_boundary_of_the_paper() -> None:
-    config = find_study("cifar10-paper").runs(depths=[20], seeds=[0])[0]
+    config = find("cifar10-paper").runs(depths=[20], seeds=[0])[0]
     expected = {0: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01, 48_000: 0.001, 63_999: 0.001}
     assert {step: learning_rate(config, step, None) for step in expected} == expected
     assert config.steps == 64_000
 
 
 def test_learning_rate_of_110_layers() -> None:
-    config = find_study("cifar10-paper").runs(depths=[110], seeds=[0])[0]
+    config = find("cifar10-paper").runs(depths=[110], seeds=[0])[0]
     assert [learning_rate(config, step, None) for step in (0, 399, 32_000)] == [0.01, 0.01, 0.001]
     assert [learning_rate(config, step, 400) for step in (400, 31_999, 32_000, 48_000)] == [0.1, 0.1, 0.01, 0.001]
 
 
 def test_a_cosine_goes_from_the_rate_to_zero() -> None:
-    run = find_study("cifar10-paper").runs(depths=[110], seeds=[0])[0]
-    config = Variation(schedule="cosine").apply(run)
+    config = find("cifar10-paper").varied(Variation(schedule="cosine")).runs(depths=[110], seeds=[0])[0]
     rates = [learning_rate(config, step, 400) for step in (0, 16_000, 32_000, 48_000, 63_999)]
     assert rates[:4] == pytest.approx([0.1, 0.1 * (2 + 2**0.5) / 4, 0.05, 0.1 * (2 - 2**0.5) / 4])
     assert 0 < rates[4] < 1e-9 and learning_rate(config, 0, None) == 0.01  # the warm-up is the paper's
@@ -105,22 +104,20 @@ VARIATIONS = {
 @pytest.mark.parametrize("label", VARIATIONS)
 def test_what_leaves_the_papers_protocol_has_another_name(label: str) -> None:
     variation, expected = VARIATIONS[label]
-    plain, residual = find_study("cifar10-paper").runs(depths=[110], seeds=[0])
-    changed = variation.apply(residual)
+    study = find("cifar10-paper").varied(variation)
+    plain, changed = study.runs(depths=[110], seeds=[0])
     assert changed.protocol == f"paper-64k{label}/1" and variation.label == label
     assert (changed.optimizer, changed.schedule, changed.lr, changed.weight_decay, changed.lr_warmup) == expected
     assert changed.zero_init_residual == variation.zero_init_residual
-    assert not variation.apply(plain).zero_init_residual
-    assert Variation().apply(residual) is residual
+    assert not plain.zero_init_residual and study.name == f"cifar10-paper{label}"
+    assert study.varied(Variation()) is study
 
 
 def test_fields_that_came_later_leave_older_names_alone() -> None:
-    run = find_study("cifar10-paper").runs(depths=[20], seeds=[0])[0]
+    run = find("cifar10-paper").runs(depths=[20], seeds=[0])[0]
     assert run.run_id == "plain-none-d20-s0-c9322ced"
-    assert (
-        "optimizer" not in run.canonical_json()
-        and '"schedule":"cosine"' in Variation(schedule="cosine").apply(run).canonical_json()
-    )
+    cosine = dataclasses.replace(run, schedule="cosine")
+    assert "optimizer" not in run.canonical_json() and '"schedule":"cosine"' in cosine.canonical_json()
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
