@@ -16,6 +16,7 @@ TYPICAL_PARAMS, TYPICAL_MACS_PER_PIXEL = 13_500, 2_000
 # Work per second where nothing was measured yet: of one core, and of a GPU that waits for the host in eager mode.
 TYPICAL_CORE_RATE = 6e9
 TYPICAL_CUDA_RATE = 1.5e12
+Sized = tuple[NetworkName, tuple[int, int, int]]  # a network, for images of (channels, height, width)
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class DataShape:
     image_shape: tuple[int, int, int]
     num_train: int = 50_000
     num_test: int = 10_000
-    own: Mapping[NetworkName, Complexity] = field(default_factory=dict)  # networks that the user's functions build
+    own: Mapping[Sized, Complexity] = field(default_factory=dict)  # what was counted of the user's own networks
 
     @classmethod
     def of(cls, image_shape: tuple[int, int, int]) -> DataShape:
@@ -52,7 +53,7 @@ def network_size(run: RunConfig, shape: DataShape) -> Complexity:
     channels, height, width = shape.image_shape
     if run.builder:
         guess = Complexity(run.depth * TYPICAL_PARAMS, run.depth * TYPICAL_MACS_PER_PIXEL * height * width)
-        return shape.own.get(run.network, guess)
+        return shape.own.get((run.network, shape.image_shape), guess)
     return complexity(run.network, in_channels=channels, image_size=(height, width))
 
 

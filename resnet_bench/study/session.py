@@ -99,7 +99,7 @@ class Session:
 
     def tried_out(self, config: RunConfig) -> Findings:
         """What trying out the network of a run that has a builder shows; done once in a process."""
-        return tried_out(config, self.dataset)
+        return tried_out(config, self.dataset.image_shape, len(self.dataset.classes))
 
     def size(self, config: RunConfig) -> Complexity:
         """Parameters and multiply-adds of a run's network: by closed form, or as torch counts them."""
@@ -114,10 +114,9 @@ class Session:
         )
 
 
-def tried_out(config: RunConfig, dataset: Dataset) -> Findings:
+def tried_out(config: RunConfig, image_shape: tuple[int, int, int], num_classes: int) -> Findings:
     """What trying out the network of a run that has a builder shows. UsageError if it cannot be trained."""
-    network = own_network(config, dataset.image_shape[0], len(dataset.classes))
-    return try_out(network, dataset.image_shape)
+    return try_out(own_network(config, image_shape[0], num_classes), image_shape)
 
 
 def shape_of(dataset: Dataset, runs: Iterable[RunConfig]) -> DataShape:
@@ -126,5 +125,6 @@ def shape_of(dataset: Dataset, runs: Iterable[RunConfig]) -> DataShape:
     Raises:
         UsageError: one of them cannot be trained, see models.own.
     """
-    own = {run.network: tried_out(run, dataset).size for run in runs if run.builder}
-    return DataShape(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels), own)
+    shape, num_classes = dataset.image_shape, len(dataset.classes)
+    own = {(run.network, shape): tried_out(run, shape, num_classes).size for run in runs if run.builder}
+    return DataShape(shape, len(dataset.train_labels), len(dataset.test_labels), own)
