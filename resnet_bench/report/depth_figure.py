@@ -83,7 +83,7 @@ def _plot_arm(axes: Axes, frames: StudyFrames, arm: Arm, metric: str) -> None:
 
 
 def _span(frames: StudyFrames) -> float:
-    return max(12.0, float(frames.depths[-1] - frames.depths[0])) if frames.depths else 12.0
+    return float(frames.depths[-1] - frames.depths[0]) or 12.0 if frames.depths else 12.0
 
 
 def _shift(frames: StudyFrames, arm: Arm) -> float:

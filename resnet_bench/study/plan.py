@@ -18,6 +18,7 @@ TYPICAL_PARAMS, TYPICAL_MACS_PER_PIXEL = 13_500, 2_000
 # Work per second where nothing was measured yet: of one core, and of a GPU that waits for the host in eager mode.
 TYPICAL_CORE_RATE = 6e9
 TYPICAL_CUDA_RATE = 1.5e12
+Sized = tuple[NetworkName, tuple[int, int, int]]  # a network, for images of (channels, height, width)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class DataShape:
     num_test: int = 10_000
     num_classes: int = 10
     # Of networks that the user's functions build, for images of that shape.
-    own: Mapping[tuple[NetworkName, tuple[int, int, int]], Complexity] = field(default_factory=dict)
+    own: Mapping[Sized, Complexity] = field(default_factory=dict)
 
     @classmethod
     def of_data(cls, dataset: Dataset) -> DataShape:

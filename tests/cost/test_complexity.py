@@ -11,7 +11,7 @@ import torch
 
 from resnet_bench.cli import main
 from resnet_bench.complexity import Complexity, complexity, list_layers, torch_flops
-from resnet_bench.cost import counting
+from resnet_bench.cost import counting, sized
 from resnet_bench.cost.counting import count, count_layers, write_complexity
 from resnet_bench.cost.networks import find_images, find_networks
 from resnet_bench.cost.sized import SizedNetwork
@@ -114,7 +114,7 @@ def test_layers_are_in_the_order_of_the_network_with_shapes_as_they_come_out() -
 
 def test_counters_that_disagree_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     network = SizedNetwork("cifar", "plain", "none", 8, *DIGITS)
-    monkeypatch.setattr(counting, "complexity", lambda *_, **__: Complexity(75_290, 1))
+    monkeypatch.setattr(sized, "complexity", lambda *_, **__: Complexity(75_290, 1))
     with pytest.raises(Failure, match=r"plain-8: closed form .*macs=1"):
         count(network)
     monkeypatch.undo()
