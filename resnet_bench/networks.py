@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from resnet_bench.errors import UsageError
 
-CIFAR, IMAGENET, IMAGENET_SMALL = "cifar", "imagenet", "imagenet-small"
+CIFAR, IMAGENET, IMAGENET_SMALL, OWN = "cifar", "imagenet", "imagenet-small", "own"
 FAMILIES = {
     CIFAR: "6n+2 layers, three stages of 16, 32, 64 channels (section 4.2)",
     IMAGENET: "four stages of 64 to 512 channels after a 7x7 stem with stride 2 and max pooling (table 1)",

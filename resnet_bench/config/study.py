@@ -17,7 +17,7 @@ from resnet_bench.config.protocol import Protocol
 from resnet_bench.config.run import AUGMENTATION_OF, RunConfig, Variation
 from resnet_bench.config.vary import Setting
 from resnet_bench.errors import UsageError
-from resnet_bench.networks import CIFAR, NetworkName, display_name
+from resnet_bench.networks import CIFAR, OWN, NetworkName, display_name
 from resnet_bench.schema import Invalid, Rule, settle
 
 __all__ = ["Networks", "Protocol", "Study", "family_for", "twins"]
@@ -155,11 +155,16 @@ class Study:
             seed: its seed (that of the other).
         """
         network = network or run.network
-        told = network._asdict() | {"seed": run.seed if seed is None else seed}
+        seed = run.seed if seed is None else seed
+        own = bool(self.networks.builder_of(network))
         return [
-            replace(run, **told | {"family": family} | self._rules(setting, network, run.augmentation))
+            replace(
+                run,
+                seed=seed,
+                **network._replace(family=OWN if own else setting.get("family", network.family))._asdict(),
+                **self._rules(setting, network, run.augmentation),
+            )
             for setting in self.settings
-            for family in [setting.get("family", network.family)]
         ]
 
     def setting_of(self, run: RunConfig) -> str:

@@ -131,11 +131,18 @@ def test_networks_with_names_of_their_own_have_depths_of_their_own() -> None:
 
 def test_a_network_of_ones_own_takes_the_place_of_an_arm() -> None:
     networks = Networks(arms=("plain", "mine"), depths=(9,), builders={"mine": "nets:f", "plain": "nets:g"})
-    runs = dataclasses.replace(STUDY, networks=networks).runs(seeds=[0])
-    assert [(run.arch, run.shortcut, run.builder) for run in runs] == [
-        ("plain", "none", "nets:g"),
-        ("mine", "none", "nets:f"),
+    study = dataclasses.replace(STUDY, networks=networks)
+    runs = study.runs(seeds=[0])
+    assert [(run.family, run.arch, run.shortcut, run.builder) for run in runs] == [
+        ("own", "plain", "none", "nets:g"),
+        ("own", "mine", "none", "nets:f"),
     ]
+    digested = dataclasses.replace(runs[1], builder_digest="0" * 64)
+    assert study.setting_of(digested) == "" and study.alike(digested) == [digested]
+    with pytest.raises(UsageError, match=r"^networks\.builders\.resnet18: is torchvision's network"):
+        Networks(arms=("resnet18",), builders={"resnet18": "nets:f"})
+    with pytest.raises(UsageError, match=r"^networks\.arms\.0: 'my-net': a network of your own has a name"):
+        Networks(arms=("my-net",), depths=(1,), builders={"my-net": "nets:f"})
 
 
 def test_a_flag_for_what_the_study_varies_is_refused() -> None:
