@@ -47,18 +47,17 @@ def check_writable(study: StudyFolder) -> None:
 def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
     """Raise UsageError if the folder's finished runs cannot be compared with those to come."""
     now = {
-        "dataset_digest": {dataset.digest},
-        "protocol": {plan.runs[0].protocol},
-        "family": {run.family for run in plan.runs},  # several, where the study varies it
-        "precision": {execution.precision},
-        "compile": {execution.mode},
+        "dataset_digest": dataset.digest,
+        "protocol": plan.runs[0].protocol,
+        "family": plan.runs[0].family,
+        "precision": execution.precision,
+        "compile": execution.mode,
     }
     for row in plan.done.values():
-        for name, values in now.items():
-            if getattr(row, name) not in values:
+        for name, value in now.items():
+            if getattr(row, name) != value:
                 there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
-                here = ", ".join(sorted(values))
-                raise UsageError(f"{there}, this sweep has {here}; a study never mixes them: use another RESULTS=")
+                raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
 
 
 def check_enough_images(plan: Plan, dataset: Dataset) -> None:
