@@ -32,7 +32,7 @@ from resnet_bench.cli.shared import (
     train_on_ray,
     variation,
 )
-from resnet_bench.cli.study_files import STUDY_HELP, source_of
+from resnet_bench.cli.study_files import STUDY_HELP
 from resnet_bench.config.run import RunConfig
 from resnet_bench.config.study import Study
 from resnet_bench.errors import Failure, UsageError
@@ -225,7 +225,7 @@ def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[in
 
 def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Study, Source, Path]:
     """The study on the data and with the variations that are asked for; these data; its folder."""
-    source = source_of(study, arguments.data, getattr(arguments, "quiet", False))
+    source = find_data(study.dataset, arguments.data, getattr(arguments, "quiet", False))
     if source.name.startswith("synthetic") and study.name == "demo":
         raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
     own = arguments.data in (None, "", study.dataset)

@@ -1,4 +1,4 @@
-"""The commands about study files: study list, show, check; and the data that a study names."""
+"""The commands about study files: study list, show, check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from resnet_bench import studies
 from resnet_bench.cli.arguments import WIDTH, Commands, Parser, add_command
@@ -16,9 +15,6 @@ from resnet_bench.config.vary import words
 from resnet_bench.networks import display_name
 from resnet_bench.terminal import say
 from resnet_bench.text import command, counted, one_line
-
-if TYPE_CHECKING:
-    from resnet_bench.data.sources import Source
 
 STUDY_HELP = f"auto; {', '.join(studies.names())}; or a file of your own, as in my.toml (see resnet-bench study)"
 MOST_TOLD = 12  # networks, or settings
@@ -59,7 +55,7 @@ def study_show(arguments: argparse.Namespace) -> int:
 def study_check(arguments: argparse.Namespace) -> int:
     """Say what a study file would do; its data are looked for, not read."""
     study = studies.named(arguments.study)
-    source = source_of(study, None)
+    source = find_data(study.dataset, None)
     runs = study.runs(source.name, augmentation=source.augmentation, image_side=min(source.image_shape[1:]))
     networks = list(dict.fromkeys(display_name(run.arch, run.depth, run.shortcut) for run in runs))
     parts = [counted(len(networks), "network"), counted(len(study.seeds), "seed")]
@@ -106,15 +102,3 @@ def _two_columns(rows: Sequence[tuple[str, str]]) -> str:
         )
         for name, text in rows
     )
-
-
-def source_of(study: Study, data: str | None, quiet: bool = False) -> Source:
-    """The data that are asked for, else the study's own.
-
-    Raises:
-        UsageError: see data.sources.find_source.
-    """
-    from resnet_bench.data.sources import BUILTIN
-
-    known = study.dataset in BUILTIN or study.dataset.startswith("synthetic:")
-    return find_data(study.dataset, data or (None if known else study.dataset), quiet)

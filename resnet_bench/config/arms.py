@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resnet_bench.config.builders import FUNCTION
 from resnet_bench.config.fields import check_list, ruled, told_at
 from resnet_bench.config.run import LARGE_SIDE
 from resnet_bench.errors import UsageError
 from resnet_bench.networks import (
     CIFAR,
-    FAMILIES,
     IMAGENET,
     IMAGENET_SMALL,
     NAMED,
@@ -22,13 +21,12 @@ from resnet_bench.networks import (
     Arm,
     NetworkName,
     check_network,
-    is_new_name,
 )
 from resnet_bench.schema import Invalid, Rule, settle, shown
 
 ARMS: dict[str, Arm] = {"plain": PLAIN, **{f"residual-{option}": (arch, option) for arch, option in RESIDUAL_ARMS}}
-ARM = Rule(pattern="[a-z0-9_-]{1,40}", wanted="the name of an arm (at most 40 of the characters a-z0-9_-)")
-BUILDER = Rule(pattern=FUNCTION.pattern, wanted="package.module:function")
+ARM = Rule(pattern="[a-z0-9._-]{1,40}", wanted="a name of at most 40 of the characters a-z0-9._-")
+BUILDER = Rule(pattern=r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", wanted="package.module:function")
 
 
 def family_for(image_side: int) -> str:
@@ -46,7 +44,7 @@ class Networks:
 
     arms: tuple[str, ...] = field(metadata={"rule": ARM})  # of ARMS, a name of torchvision, or a key of builders
     depths: tuple[int, ...] = ruled(Rule(1, 100_000), ())  # weighted layers; none if all arms have their own
-    family: str = ruled(Rule(among=tuple(name for name in FAMILIES if name != OWN)), CIFAR)
+    family: str = ruled(Rule(among=(CIFAR, IMAGENET, IMAGENET_SMALL)), CIFAR)
     builders: Mapping[str, str] = field(default_factory=dict, metadata={"rule": BUILDER})  # arm -> module:function
 
     def __post_init__(self) -> None:
@@ -74,9 +72,12 @@ class Networks:
                 "arms",
                 str(number),
             )
-        if arm in self.builders and arm not in ARMS and not is_new_name(arm):
-            wanted = "plain, residual-a, -b or -c, or a new name of a-z and 0-9, at most 20 characters"
-            raise Invalid(f"{shown(arm)}: a network of your own is {wanted}", "arms", str(number))
+        if arm not in known and not re.fullmatch("[a-z0-9]{1,20}", arm):
+            raise Invalid(
+                f"{shown(arm)}: a network of your own has a name of at most 20 of a-z, 0-9", "arms", str(number)
+            )
+        if arm in NAMED and arm in self.builders:
+            raise Invalid("is torchvision's network; give yours another name", "builders", arm)
         if self._own_depth(arm) and self.family == CIFAR:
             raise Invalid(f'{arm} is of ImageNet style: it needs family = "{IMAGENET}"', "arms", str(number))
 
@@ -91,7 +92,7 @@ class Networks:
 
     def _own_depth(self, arm: str) -> int | None:
         """The one depth that a network with a name of its own has."""
-        return NAMED[arm].depth if arm in NAMED and arm not in self.builders else None
+        return NAMED[arm].depth if arm in NAMED else None
 
     def names(self, depths: Sequence[int] | None = None, family: str = "") -> Iterator[NetworkName]:
         """Every network, the shallowest first, twins together.
@@ -106,13 +107,12 @@ class Networks:
                 asked = depth in self.depths or depths is not None
                 if asked if self._own_depth(arm) is None else self._own_depth(arm) == depth:
                     arch, shortcut = self._parts(arm)
-                    own_or_ours = OWN if arm in self.builders else family or self.family
-                    yield NetworkName(own_or_ours, arch, depth, shortcut)
+                    yield NetworkName(OWN if arm in self.builders else family or self.family, arch, depth, shortcut)
 
     def _parts(self, arm: str) -> Arm:
         if arm in ARMS:
             return ARMS[arm]
-        return (arm, "none") if arm in self.builders else (NAMED[arm].arch, NAMED[arm].shortcut)
+        return (NAMED[arm].arch, NAMED[arm].shortcut) if arm in NAMED else (arm, "none")
 
     def builder_of(self, name: NetworkName) -> str:
         """The function that builds a network; empty: ours."""

@@ -38,9 +38,9 @@ class Protocol:
     schedule: str = ruled(Rule(among=SCHEDULES), "step")  # lr_drops; or "cosine": from lr to 0 over all steps
     zero_init_residual: bool = False  # residual networks begin with every residual function at 0
     augmentation: str = ruled(Rule(among=("", *AUGMENTATIONS)), "")  # empty: what fits the data
-    crop_padding: int = ruled(Rule(0, 512), 4)  # pixels of zeros at each side, from which a crop is cut
-    image_side: int | None = ruled(Rule(8, 512), None)  # pixels that images are made smaller to; None: as they are
-    images_per_class: int | None = ruled(POSITIVE, None)  # training images of each class; None: all
+    crop_padding: int = ruled(Rule(0, 16), 4)  # pixels of zeros at each side, from which a crop is cut
+    image_side: int | None = ruled(Rule(4, 4096), None)  # pixels that images are made smaller to; None: as they are
+    images_per_class: int | None = ruled(Rule(1, 10**9), None)  # training images of each class; None: all
     row_every: int | None = ruled(POSITIVE, None)  # steps between two rows of the error curves; or instead:
     rows: int | None = ruled(POSITIVE, None)  # so many rows, evenly. None of both: 20 rows
     row_train_images: int | None = ruled(POSITIVE, None)  # training images evaluated for a row; None: all

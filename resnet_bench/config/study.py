@@ -12,7 +12,7 @@ from typing import Any
 
 from resnet_bench.config import vary
 from resnet_bench.config.arms import Networks, family_for, twins
-from resnet_bench.config.builders import source_digest
+from resnet_bench.config.builders import data_name, is_function, source_digest
 from resnet_bench.config.fields import check_list, told_at
 from resnet_bench.config.protocol import Protocol
 from resnet_bench.config.run import AUGMENTATION_OF, RunConfig, Variation
@@ -179,7 +179,7 @@ class Study:
 
     def folder_name(self, dataset: str) -> str:
         """The results folder: it carries the name of the data really used (`cifar10-jpeg-short`)."""
-        if dataset == self.dataset:
+        if dataset == self.dataset or (is_function(self.dataset) and dataset == data_name(self.dataset)):
             return self.name
         if self.name.startswith(f"{self.dataset}-"):
             return dataset + self.name.removeprefix(self.dataset)

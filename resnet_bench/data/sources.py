@@ -55,7 +55,8 @@ def find_source(
     """The source that `data` names: a dataset's name, the place of a known one, or a folder of images.
 
     Args:
-        default: the dataset to use where `data` is not given, or is an empty folder (CIFAR-10 is fetched into it).
+        default: what to use where `data` is not given, written like that; or a dataset's name, where `data` is an empty
+            folder (CIFAR-10 is fetched into it).
         data: as DATA= on the command line: a name, a path, or both as in mnist:PATH; a folder of images with the size
             that they are to be resized to, as in PATH@64; or package.module:function, which is called for its shape.
         environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
@@ -64,8 +65,9 @@ def find_source(
     Raises:
         UsageError: nothing at `data`, or something that is no dataset.
     """
-    if not data:
+    if not data and not _is_place(default):
         return _named(default, [], "the study's own dataset", environ)
+    data = data or default
     name, _, rest = data.partition(":")
     if name in KNOWN and rest:
         place = _existing(user_path(rest), data)
@@ -88,6 +90,14 @@ def find_source(
         f"DATA={data}: neither a known dataset as it is published (cifar-10-python.tar.gz, say) nor images in "
         "train/<class>/ and test/<class>/, or in <class>/"
     )
+
+
+def _is_place(default: str) -> bool:
+    """Does a study say where its data lie, rather than what they are called."""
+    name, _, rest = default.partition(":")
+    before, _, side = default.rpartition("@")
+    place = before if before and side.isdecimal() else default
+    return bool(name in KNOWN and rest) or (name not in BUILTIN and user_path(place).exists())
 
 
 def _place_and_side(data: str) -> tuple[Path, int | None]:

@@ -140,7 +140,11 @@ def test_a_network_of_ones_own_takes_the_place_of_an_arm(write_module: WriteModu
         ("own", "mine", "none", f"{name}:f"),
     ]
     assert {run.builder_digest for run in runs} == {source_digest(f"{name}:f")}
-    assert [study.setting_of(run) for run in runs] == ["", ""]
+    assert [study.setting_of(run) for run in runs] == ["", ""] and study.alike(runs[1]) == [runs[1]]
+    with pytest.raises(UsageError, match=r"^networks\.builders\.resnet18: is torchvision's network"):
+        Networks(arms=("resnet18",), builders={"resnet18": "nets:f"})
+    with pytest.raises(UsageError, match=r"^networks\.arms\.0: 'my-net': a network of your own has a name"):
+        Networks(arms=("my-net",), depths=(1,), builders={"my-net": "nets:f"})
 
 
 def test_a_flag_for_what_the_study_varies_is_refused() -> None:

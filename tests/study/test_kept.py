@@ -122,3 +122,20 @@ def test_a_planned_run_by_other_rules_is_a_fault(tmp_path: Path) -> None:
     folder.add_to_plan(dataclasses.replace(STUDY_8, seeds=(1,), protocol=Protocol(steps=9)).runs())
     faults = [fault for fault in verify(folder) if STUDY in fault]
     assert len(faults) == 2 and all("of plan.csv is not by its rules" in fault for fault in faults)
+
+
+def test_the_data_of_a_study_may_be_a_folder(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESNET_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    text = FILE.replace('"digits"', '"pets"').replace('name = "tiny"', 'name = "mine"').replace("= 8\n", "= 2\n")
+    Path("my.toml").write_text(text)
+    assert main(["study", "check", "my.toml"]) == 0
+    assert "data      pets: " in capsys.readouterr().out
+    words = ["sweep", "--study", "my.toml", "--device", "cpu", "--quiet"]
+    assert main(words) == 0
+    assert Path("results/mine", STUDY).read_text() == text and main(["verify", "results/mine"]) == 0
+    image_folder.rename(tmp_path / "dogs")
+    assert main(["study", "check", "my.toml"]) == 2
+    assert "dataset 'pets' is unknown" in capsys.readouterr().err
