@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,30 +22,25 @@ from resnet_bench.cli.arguments import (
     count,
     cpu_share,
     gpu_share,
+    hours,
     whole_numbers,
 )
 from resnet_bench.cli.shared import (
     check_folder,
     family_of,
-    find_data,
     render_study,
     render_transfer,
-    threads_of,
-    train,
-    train_on_ray,
-    variation,
+    train_options,
 )
-from resnet_bench.config.run import RunConfig
 from resnet_bench.config.study import Study
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_depth, check_network
-from resnet_bench.places import user_path
 from resnet_bench.studies import STUDIES, find_study
-from resnet_bench.terminal import progress_line, say, sayer
+from resnet_bench.terminal import say, sayer
 from resnet_bench.text import counted, one_line
 
 if TYPE_CHECKING:
-    from resnet_bench.data.sources import Source
+    from resnet_bench.executors import Sweep, TrainOptions
     from resnet_bench.study.folder import StudyFolder
 
 
@@ -57,6 +55,11 @@ def _add_sweep(commands: Commands) -> None:
     example = "sweep --study demo --depths 8,20 --seeds 0"
     parser = add_command(commands, "sweep", sweep, "run what is not finished of a study, and render it", example)
     parser.add_argument("--study", required=True, help=f"auto, or one of\n{names}")
+    add_sweep_options(parser)
+
+
+def add_sweep_options(parser: Parser) -> None:
+    """Which part of a study is done, how, where and for how long."""
     parser.add_argument("--depths", type=whole_numbers("depths"), help="only these, as in 20,56")
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
     meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
@@ -64,6 +67,8 @@ def _add_sweep(commands: Commands) -> None:
     add_variation(parser)
     meaning = "afterwards count and time the study's networks (complexity.csv, throughput.csv)"
     parser.add_argument("--cost", action="store_true", help=meaning)
+    meaning = "stop after so many, with everything saved: one seed is done after the other; the same command goes on"
+    parser.add_argument("--hours", type=hours, metavar="N", help=meaning)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     add_where(parser)
     _add_cluster(parser)
@@ -128,69 +133,56 @@ def _add_surgery(commands: Commands) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """Plan, train, collect, render."""
-    _check_executor(arguments)
-    study = _find_study(arguments)
-    source, folder = _choose(study, arguments)
-    planned = _runs(study, source, arguments.depths, arguments.seeds)
-    runs = [variation(arguments).apply(run) for run in planned]
-    if arguments.dry_run:
-        return _print_plan(study, source, folder, runs, arguments)
-    title = f"{study.name} ({study.meaning})"
-    if arguments.executor == "ray":
-        from resnet_bench.executors.ray.shared import Demand
+    """Train what is not finished of a study, and render it."""
+    return sweep_study(_find_study(arguments), arguments)
 
-        demand = Demand(
-            arguments.cpus_per_run or float(arguments.threads or 1),
-            _gpus_per_run(arguments),
-            arguments.any_version,
-            arguments.threads,
-        )
-        train_on_ray(title, source, folder, runs, arguments, demand)
-    else:
-        train(title, source, folder, runs, arguments)
+
+def sweep_study(study: Study, arguments: argparse.Namespace) -> int:
+    """The same for a study that is known; the arguments are those of `add_sweep_options`."""
+    from resnet_bench.executors import plan_sweep, train
+
+    options = train_options(arguments)
+    planned = plan_sweep(study, options)
+    if arguments.dry_run:
+        return _print_plan(study, planned, options)
+    with rendering(options.quiet) as render:
+        render(train(planned, options, arguments.stop))
     return 0
 
 
-def _check_executor(arguments: argparse.Namespace) -> None:
-    if arguments.executor == "ray":
-        if arguments.jobs > 1 or arguments.device != "auto":
-            raise UsageError(
-                "--executor ray: what a run gets is said by --cpus-per-run and --gpus-per-run, not by --jobs, --device"
-            )
-        if arguments.threads and arguments.cpus_per_run and arguments.threads > arguments.cpus_per_run:
-            raise UsageError(f"--threads {arguments.threads} is more than --cpus-per-run {arguments.cpus_per_run:g}")
-        return
-    for name in ("address", "gpus_per_run", "cpus_per_run", "any_version"):
-        value = getattr(arguments, name)
-        if value is not None and value is not False:
-            raise UsageError(f"--{name.replace('_', '-')} is for clusters: add --executor ray")
+@contextlib.contextmanager
+def rendering(quiet: bool) -> Iterator[Callable[[Path], None]]:
+    """Renders a study, also if it is not complete; then that is raised afterwards."""
 
+    def render(folder: Path) -> None:
+        from resnet_bench.study.folder import StudyFolder
 
-def _gpus_per_run(arguments: argparse.Namespace) -> float:
-    """As asked for; else a whole one, if this machine has any."""
-    from resnet_bench.environment import find_device
+        if StudyFolder(folder).results(check_files=False):  # the time may be over before any is finished
+            render_study(folder, quiet)
 
-    given: float | None = arguments.gpus_per_run
-    return float(find_device("auto").type == "cuda") if given is None else given
+    from resnet_bench.study.checks import Incomplete
+
+    try:
+        yield render
+    except Incomplete as incomplete:
+        render(incomplete.folder)
+        raise
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train one network of a study."""
-    import dataclasses
+    from resnet_bench.executors import plan_run, train
 
     if arguments.arch in NAMED and arguments.depth not in (None, NAMED[arguments.arch].depth):
         raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
     if arguments.arch not in NAMED and (arguments.depth is None or arguments.stem != "auto"):
         raise UsageError(f"--arch {arguments.arch} needs --depth, as in --depth 20, and no --stem")
-    study = find_study(arguments.study)
-    source, folder = _choose(study, arguments)
     # Rules may depend on the depth of the paper's own networks.
     depths = None if arguments.arch in NAMED else [arguments.depth]
-    like = _runs(study, source, depths, [arguments.seed])[0]
-    chosen = dataclasses.replace(like, **_network(arguments, source.image_shape)._asdict())
-    runs = [variation(arguments).apply(chosen)]
-    train(f"{study.name} ({study.meaning})", source, folder, runs, arguments)
+    options = dataclasses.replace(train_options(arguments), depths=depths, seeds=[arguments.seed])
+    planned = plan_run(find_study(arguments.study), options, lambda image_shape: _network(arguments, image_shape))
+    with rendering(options.quiet) as render:
+        render(train(planned, options, arguments.stop))
     return 0
 
 
@@ -208,47 +200,42 @@ def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -
 def _find_study(arguments: argparse.Namespace) -> Study:
     if arguments.study != "auto":
         return find_study(arguments.study)
+    return find_study("cifar10-paper" if _is_on_cuda(train_options(arguments)) else "cifar10-short")
+
+
+def _is_on_cuda(options: TrainOptions) -> bool:
+    """Do runs get a GPU."""
+    if options.cluster:
+        from resnet_bench.executors.ray.place import gpus_per_run
+
+        return gpus_per_run(options.cluster) > 0
     from resnet_bench.environment import find_device
 
-    on_ray = arguments.executor == "ray"
-    on_cuda = _gpus_per_run(arguments) > 0 if on_ray else find_device(arguments.device).type == "cuda"
-    return find_study("cifar10-paper" if on_cuda else "cifar10-short")
+    return bool(find_device(options.device).type == "cuda")
 
 
-def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[int] | None) -> list[RunConfig]:
-    side = min(source.image_shape[1:])
-    return study.runs(source.name, depths, seeds, augmentation=source.augmentation, image_side=side)
-
-
-def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Source, Path]:
-    source = find_data(study.dataset, arguments.data, getattr(arguments, "quiet", False))
-    if source.name.startswith("synthetic") and study.name == "demo":
-        raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
-    name = study.folder_name(source.name) + variation(arguments).label
-    return source, user_path(arguments.results) / name
-
-
-def _print_plan(
-    study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
-) -> int:
+def _print_plan(study: Study, planned: Sweep, options: TrainOptions) -> int:
     from resnet_bench.cores import cores_here
+    from resnet_bench.data.sources import Source
     from resnet_bench.machine import cpu_model, has_gpu_driver
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
+    from resnet_bench.study.forecast import forecast
+    from resnet_bench.study.plan import DataShape, format_seconds, typical_rate
 
-    plan = Plan(runs, StudyFolder(folder).results(check_files=False), DataShape.of(source.image_shape))
-    lines = [
-        f"{'done' if config.run_id in plan.done else 'to do':6} {config.title}  {config.run_id}" for config in plan.runs
-    ]
+    source = planned.images
+    assert isinstance(source, Source)
+    plan = planned.plan(DataShape.of(source.image_shape), check_files=False)
+    lines = [f"{'done' if run.run_id in plan.done else 'to do':6} {run.title}  {run.run_id}" for run in plan.runs]
     say("\n".join(lines))
-    kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
-    rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
-    basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
-    seconds = plan.seconds(rate or typical_rate(kind, arguments.threads or cores_here().threads()))
-    say(one_line(f"{study.name} on {source.name} ({source.where}) -> {folder}"))
+    kind = "cpu" if options.device == "cpu" or not has_gpu_driver() else "cuda"
+    measured = plan.measured_rate(cpu_model()) if kind == "cpu" else None
+    basis = "from the finished runs" if measured else "a rough guess; measured when the sweep starts"
+    rate = options.jobs * (measured or typical_rate(kind, options.threads or cores_here().threads(options.jobs)))
+    say(one_line(f"{study.name} on {source.name} ({source.where}) -> {planned.folder}"))
     if source.left_out:
         say(one_line(source.left_out))
-    say(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
+    say(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(plan.seconds(rate))} ({basis})")
+    if options.hours is not None:
+        say(forecast(plan, options.hours, rate, options.jobs))
     return 0
 
 
@@ -306,27 +293,16 @@ def report(arguments: argparse.Namespace) -> int:
 
 def surgery(arguments: argparse.Namespace) -> int:
     """Operate on the trained nets of a study, and render it."""
-    from resnet_bench.data.on_device import DeviceData
-    from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.trained.surgery import Theatre, operate
+    from resnet_bench.trained.surgery import open_nets, operate
 
     check_folder(arguments.folder)
     for depth in (arguments.shallow, arguments.deep):
         check_depth(depth)
     if arguments.shallow >= arguments.deep:
         raise UsageError(f"--shallow {arguments.shallow} is not below --deep {arguments.deep}")
-    study, device = StudyFolder(arguments.folder), find_device(arguments.device)
-    trained = next(iter(study.results(check_files=False).values()), None)
-    if trained is None:
-        raise UsageError(f"{arguments.folder}: no run has finished; there is nothing to operate on")
-    threads = threads_of(study, device.type, arguments.threads)
-    configure(device, threads.number, trained.precision)
-    if threads.warning:
-        sayer(arguments.quiet)(threads.warning)
-    source = find_data(trained.dataset, arguments.data, arguments.quiet)
-    dataset = source.load(progress_line("reading", arguments.quiet))
-    theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
-    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, say)
+    study = StudyFolder(arguments.folder)
+    nets = open_nets(study, arguments.data, arguments.device, arguments.threads, arguments.quiet)
+    operate(nets, arguments.shallow, arguments.deep, arguments.seeds, sayer(arguments.quiet))
     render_study(arguments.folder, arguments.quiet)
     return 0

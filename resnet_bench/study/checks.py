@@ -6,9 +6,9 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnet_bench.complexity import complexity
-from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.files import check_own_folder
@@ -18,7 +18,18 @@ from resnet_bench.study.lock import Taken, check_lockable
 from resnet_bench.study.plan import Plan
 from resnet_bench.text import counted
 
+if TYPE_CHECKING:
+    from resnet_bench.data.dataset import Dataset
+
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
+
+
+class Incomplete(Failure):
+    """Some runs failed, or their cost could not be measured; what was done is finished and collected in `folder`."""
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 def check_writable(study: StudyFolder) -> None:

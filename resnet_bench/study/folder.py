@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -184,12 +185,13 @@ class StudyFolder:
         return RunFolder(self.path / "runs" / run_id)
 
     def run_folders(self) -> list[RunFolder]:
-        """Every run that was ever started, by name."""
+        """Every run that was ever started, by name; hidden folders are copies that are not whole."""
         runs = self.path / "runs"
         if not runs.is_dir():
             return []
         with os.scandir(runs) as entries:
-            return [RunFolder(runs / name) for name in sorted(entry.name for entry in entries if entry.is_dir())]
+            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return [RunFolder(runs / name) for name in names]
 
     def in_work(self) -> list[RunFolder]:
         """The runs that some process works on now."""
@@ -255,8 +257,8 @@ class StudyFolder:
         path = self.path / PLAN.file
         return read_csv(path, PLAN) if path.exists() else []
 
-    def add_to_plan(self, runs: list[RunConfig]) -> None:
-        """Add runs to plan.csv; those that stand there already stay."""
+    def add_to_plan(self, runs: list[RunConfig], settings: Mapping[str, str] | None = None) -> None:
+        """Add runs, with what varies in each by its id, to plan.csv; those that stand there already stay."""
         rows = {row.run_id: row for row in self.read_plan()}
         cells = {(row.arch, row.shortcut, row.depth, row.seed): row.run_id for row in rows.values()}
         for run in runs:

@@ -11,7 +11,7 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import Execution, auto_mode
 from resnet_bench.networks import display_name
-from resnet_bench.study.plan import Plan
+from resnet_bench.study.plan import Plan, work
 from resnet_bench.study.session import Session
 from resnet_bench.timing import time_in_turn
 from resnet_bench.training.step import TrainStep
@@ -82,8 +82,9 @@ def _describe(execution: Execution) -> str:
 
 
 def _networks(plan: Plan) -> list[RunConfig]:
-    """A run for each different network that is left to train."""
-    return list({run.network: run for run in reversed(plan.todo)}.values())[::-1]
+    """A run for each different network that is left to train, the smallest first: what fails does so soon."""
+    there = list({run.network: run for run in reversed(plan.todo)}.values())[::-1]
+    return sorted(there, key=lambda run: work(run, plan.shape))
 
 
 def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say) -> str | None:

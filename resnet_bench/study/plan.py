@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from resnet_bench.complexity import complexity
 from resnet_bench.config.run import RunConfig
@@ -43,13 +44,36 @@ def network_macs(run: RunConfig, shape: DataShape) -> int:
     return complexity(run.network, in_channels=channels, image_size=(height, width)).macs
 
 
+def in_order(runs: Iterable[RunConfig], shape: DataShape, settings: Mapping[str, str]) -> list[RunConfig]:
+    """One seed after the other, so that the first is soon complete; of a seed the longest runs first, twins together.
+
+    Args:
+        runs: of a study.
+        shape: of its images.
+        settings: by run id, what varies within the study beside network and seed.
+    """
+    runs = list(runs)
+    cells = {run.run_id: (run.seed, run.depth, settings.get(run.run_id, "")) for run in runs}
+    longest: dict[tuple[int, int, str], float] = {}
+    for run in runs:
+        cell = cells[run.run_id]
+        longest[cell] = max(work(run, shape), longest.get(cell, 0.0))
+
+    def place(run: RunConfig) -> tuple[object, ...]:
+        cell = cells[run.run_id]
+        return run.seed, -longest[cell], cell, run.arch != "plain", run.arch, run.shortcut
+
+    return sorted(runs, key=place)
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The runs of one sweep, in the order they are done."""
+    """The runs of one sweep, in the order they are done: see `in_order`."""
 
     runs: list[RunConfig]
     done: dict[str, RunRow]  # finished runs of the study's folder, by run id
     shape: DataShape
+    settings: Mapping[str, str] = field(default_factory=dict)  # by run id: what varies beside network and seed
 
     @property
     def todo(self) -> list[RunConfig]:

@@ -20,11 +20,13 @@ from resnet_bench.execution import EAGER, Execution
 from resnet_bench.executors.ray import fleet as fleet_module
 from resnet_bench.executors.ray import nodes as nodes_module
 from resnet_bench.executors.ray import worker
-from resnet_bench.executors.ray.fleet import Board, Fleet, sweep_on_ray
+from resnet_bench.executors.ray.board import Board
+from resnet_bench.executors.ray.fleet import Fleet, sweep_on_ray
 from resnet_bench.executors.ray.nodes import Nodes, connected
 from resnet_bench.executors.ray.shared import GO_ON, STOP, Answer, Demand, Flag, Settled, Shared, Terms, versions
 from resnet_bench.results.rows import CurveRow
 from resnet_bench.results.tables import CURVES, write_csv
+from resnet_bench.study.events import RunFinished
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan, work
 from resnet_bench.study.progress import Clock, Progress
@@ -373,7 +375,7 @@ def test_time_left_does_not_count_what_was_done_before(shared: Shared) -> None:
     with Progress(2, Clock(0.0, 1e6), quiet=True) as progress:
         board = Board(progress, shared.terms.study, plan)
         assert progress.clock.total == work(run, shared.shape) / 2 + work(other, shared.shape)
-        board.over(run, "done")
+        board.tell(RunFinished(run, "done"))
         assert progress.clock.done == work(run, shared.shape) / 2
 
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "resnet_bench"
 ORDER = [
     "errors", "text", "terminal", "busy", "hush", "git", "places", "networks", "cores", "machine", "crowding",
     "files", "schema", "config", "studies", "execution", "results", "complexity", "environment", "timing", "data",
-    "models", "training", "frames", "analysis", "report", "study", "cost", "trained", "executors", "doctor", "gate",
+    "models", "training", "frames", "analysis", "report", "study", "cost", "executors", "trained", "doctor", "gate",
     "regression", "api", "cli",
 ]  # fmt: skip
 CONSUMERS = {"frames", "analysis", "report"}
