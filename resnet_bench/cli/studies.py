@@ -1,4 +1,4 @@
-"""The commands about studies: sweep, run, status, verify, report, surgery."""
+"""The commands about studies: sweep, run, status, verify, merge, report, surgery."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from resnet_bench.errors import Failure, UsageError
 from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_depth, check_network
 from resnet_bench.studies import STUDIES, find_study
 from resnet_bench.terminal import say, sayer
-from resnet_bench.text import counted, one_line
+from resnet_bench.text import command, counted, one_line
 
 if TYPE_CHECKING:
     from resnet_bench.executors import Sweep, TrainOptions
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add them."""
-    for add in (_add_sweep, _add_run, _add_status, _add_verify, _add_report, _add_surgery):
+    for add in (_add_sweep, _add_run, _add_status, _add_verify, _add_merge, _add_report, _add_surgery):
         add(commands)
 
 
@@ -110,6 +110,13 @@ def _add_verify(commands: Commands) -> None:
     meaning = "check every file of a study against its digests and the schema"
     parser = add_command(commands, "verify", verify, meaning, "verify results/demo")
     parser.add_argument("folder", type=Path, help="the study's folder")
+
+
+def _add_merge(commands: Commands) -> None:
+    meaning = "join the finished runs of one study from several machines, verified"
+    parser = add_command(commands, "merge", merge, meaning, "merge results/demo /mnt/other/results/demo")
+    parser.add_argument("into", type=Path, metavar="INTO", help="the study's folder; made if it is not there")
+    parser.add_argument("others", type=Path, metavar="FROM", nargs="+", help="folders of the same study; not changed")
 
 
 def _add_report(commands: Commands) -> None:
@@ -278,6 +285,22 @@ def verify(arguments: argparse.Namespace) -> int:
         if work := len(study.in_work()):
             notes += f"; {work} in work, not checked"
         say(one_line(f"{study.path}: every file is what was written; {notes}"))
+    return 0
+
+
+def merge(arguments: argparse.Namespace) -> int:
+    """Copy what other folders of a study have finished into one."""
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.merge import merge as join
+
+    for folder in arguments.others:
+        check_folder(folder)
+    merged = join(StudyFolder(arguments.into), [StudyFolder(folder) for folder in arguments.others])
+    for run_id in merged.copied:
+        say(f"copied {run_id}")
+    there = f"{merged.already} were there with the same results, {merged.unfinished} planned ones are not finished yet"
+    say(one_line(f"{arguments.into}: {counted(len(merged.copied), 'run')} copied and verified; {there}"))
+    say(f"draw it with: {command('resnet-bench', 'report', arguments.into)}")
     return 0
 
 
