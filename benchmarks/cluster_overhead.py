@@ -102,7 +102,7 @@ def main() -> None:
         start = time.perf_counter()
         sweep(session, plan, quiet=True)
         alone = (time.perf_counter() - start) / len(runs)
-        setattr(fleet, "Board", Watched)
+        fleet.Board = Watched  # type: ignore[attr-defined]
         start = time.perf_counter()
         outcome = fleet.sweep_on_ray(
             study, dataset, plan, Demand(cpus=1), address=None, mode="eager", execution=EAGER, checkpoint_seconds=60.0,

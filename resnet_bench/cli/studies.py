@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +40,7 @@ from resnet_bench.text import command, counted, one_line
 if TYPE_CHECKING:
     from resnet_bench.executors import Sweep, TrainOptions
     from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.stopping import StopRequest
 
 
 def add_commands(commands: Commands) -> None:
@@ -146,39 +145,34 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def sweep_study(study: Study, arguments: argparse.Namespace) -> int:
     """The same for a study that is known; the arguments are those of `add_sweep_options`."""
-    from resnet_bench.executors import plan_sweep, train
+    from resnet_bench.executors import plan_sweep
 
     options = train_options(arguments)
     planned = plan_sweep(study, options)
     if arguments.dry_run:
         return _print_plan(study, planned, options)
-    with rendering(options.quiet) as render:
-        render(train(planned, options, arguments.stop))
-    return 0
+    return train_and_render(planned, options, arguments.stop)
 
 
-@contextlib.contextmanager
-def rendering(quiet: bool) -> Iterator[Callable[[Path], None]]:
-    """Renders a study, also if it is not complete; then that is raised afterwards."""
-
-    def render(folder: Path) -> None:
-        from resnet_bench.study.folder import StudyFolder
-
-        if StudyFolder(folder).results(check_files=False):  # the time may be over before any is finished
-            render_study(folder, quiet)
-
+def train_and_render(planned: Sweep, options: TrainOptions, stop: StopRequest) -> int:
+    """Train, and draw what is finished, also if some runs failed: that is raised afterwards."""
+    from resnet_bench.executors import train
     from resnet_bench.study.checks import Incomplete
+    from resnet_bench.study.folder import StudyFolder
 
     try:
-        yield render
-    except Incomplete as incomplete:
-        render(incomplete.folder)
+        train(planned, options, stop)
+    except Incomplete:
+        render_study(planned.folder, options.quiet)
         raise
+    if StudyFolder(planned.folder).results(check_files=False):  # the time may be over before any is finished
+        render_study(planned.folder, options.quiet)
+    return 0
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train one network of a study."""
-    from resnet_bench.executors import plan_run, train
+    from resnet_bench.executors import plan_run
 
     if arguments.arch in NAMED and arguments.depth not in (None, NAMED[arguments.arch].depth):
         raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
@@ -188,9 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
     depths = None if arguments.arch in NAMED else [arguments.depth]
     options = dataclasses.replace(train_options(arguments), depths=depths, seeds=[arguments.seed])
     planned = plan_run(find_study(arguments.study), options, lambda image_shape: _network(arguments, image_shape))
-    with rendering(options.quiet) as render:
-        render(train(planned, options, arguments.stop))
-    return 0
+    return train_and_render(planned, options, arguments.stop)
 
 
 def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -> NetworkName:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from resnet_bench.cores import cores_here
+from resnet_bench import cores
 from resnet_bench.crowding import Watch
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure, find_device
@@ -49,7 +49,7 @@ class Here:
         device = find_device(options.device)
         execution = execution_of(study, options, device.type)
         settled = execution.threads if device.type == "cpu" else None
-        threads = choose_threads(study.path, settled, options.threads, cores_here(), options.jobs)
+        threads = choose_threads(study.path, settled, options.threads, cores.cores_here(), options.jobs)
         configure(device, threads.number, execution.precision)
         return cls(study, options, device, execution, threads)
 

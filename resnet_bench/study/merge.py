@@ -51,7 +51,7 @@ class Merged:
 def merge(into: StudyFolder, others: Sequence[StudyFolder]) -> Merged:
     """Copy each finished run that `into` lacks from the others, which stay as they are; join plans; collect.
 
-    Broken off at any moment, it goes on when it is called again.
+    Broken off at any moment, it goes on when it is called again. What is of no run (cost, surgery) is not joined.
 
     Args:
         into: the study's folder, which is made if it is not there.
@@ -108,21 +108,22 @@ def _check_whole(study: StudyFolder) -> None:
 @busy("comparing runs")
 def _compared(into: StudyFolder, there: dict[str, RunRow], others: Sequence[StudyFolder]) -> dict[str, StudyFolder]:
     """Where each finished run of the others is; UsageError where two results of one run, or two runs, do not agree."""
-    rows = {run_id: (into, row) for run_id, row in there.items()}
+    settings = {row.run_id: getattr(row, "setting", "") for study in (into, *others) for row in study.read_plan()}
+    rows: dict[str, tuple[StudyFolder, RunRow]] = {}
+    kinds: dict[tuple[str, str], tuple[StudyFolder, RunRow]] = {}  # a setting may have images of its own
     found: dict[str, StudyFolder] = {}
-    for other in others:
-        for run_id, row in other.results().items():
-            _check_same_result(rows.get(run_id), other, row)
-            first = next(iter(rows.values()), None)
-            _check_same_rules(first, other, row)
-            rows.setdefault(run_id, (other, row))
-            found.setdefault(run_id, other)
+    for study, finished in ((into, there), *((other, other.results()) for other in others)):
+        for run_id, row in finished.items():
+            _check_same_result(rows.setdefault(run_id, (study, row)), study, row)
+            _check_alike(next(iter(rows.values())), study, row, RULES)
+            kind = row.dataset, settings.get(run_id, "")
+            _check_alike(kinds.setdefault(kind, (study, row)), study, row, ["dataset_digest"])
+            if study is not into:
+                found.setdefault(run_id, study)
     return found
 
 
-def _check_same_result(known: tuple[StudyFolder, RunRow] | None, other: StudyFolder, row: RunRow) -> None:
-    if known is None:
-        return
+def _check_same_result(known: tuple[StudyFolder, RunRow], other: StudyFolder, row: RunRow) -> None:
     study, mine = known
     for name in (field.name for field in fields(RunRow) if field.name not in CIRCUMSTANCES):
         if getattr(mine, name) != getattr(row, name):
@@ -132,11 +133,8 @@ def _check_same_result(known: tuple[StudyFolder, RunRow] | None, other: StudyFol
             )
 
 
-def _check_same_rules(known: tuple[StudyFolder, RunRow] | None, other: StudyFolder, row: RunRow) -> None:
-    if known is None:
-        return
+def _check_alike(known: tuple[StudyFolder, RunRow], other: StudyFolder, row: RunRow, names: Sequence[str]) -> None:
     study, mine = known
-    names = RULES if mine.dataset != row.dataset else (*RULES, "dataset_digest")
     for name in names:
         if getattr(mine, name) != getattr(row, name):
             raise UsageError(

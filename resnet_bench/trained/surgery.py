@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnet_bench import cores
 from resnet_bench.busy import busy
 from resnet_bench.config.run import RunConfig
-from resnet_bench.cores import cores_here
 from resnet_bench.data.find import find_data
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device, generator
@@ -104,7 +104,7 @@ def open_nets(study: StudyFolder, data: str | None, device: str, threads: int | 
         raise UsageError(f"{study.path}: no run has finished; there is nothing to operate on")
     place, execution = find_device(device), study.read_execution()
     settled = execution.threads if execution and place.type == "cpu" else None
-    chosen = choose_threads(study.path, settled, threads, cores_here())
+    chosen = choose_threads(study.path, settled, threads, cores.cores_here())
     configure(place, chosen.number, trained.precision)
     if chosen.warning:
         sayer(quiet)(chosen.warning)
