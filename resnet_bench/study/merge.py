@@ -30,7 +30,8 @@ CIRCUMSTANCES = {
     "device", "threads", "torch_version", "git_commit", "git_dirty", "started_utc", "attempts", "bit_exact",
     "schema_version",
 }  # fmt: skip
-RULES = ("protocol", "family", "precision", "compile")  # of a run, that a study never mixes
+RULES = ("protocol", "precision", "compile")  # of a run, that a study never mixes
+RULES_OF_SETTING = ("family", "dataset_digest")  # nor within what varies: images of another size are others
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,14 @@ def _compared(into: StudyFolder, there: dict[str, RunRow], others: Sequence[Stud
     """Where each finished run of the others is; UsageError where two results of one run, or two runs, do not agree."""
     settings = {row.run_id: getattr(row, "setting", "") for study in (into, *others) for row in study.read_plan()}
     rows: dict[str, tuple[StudyFolder, RunRow]] = {}
-    kinds: dict[tuple[str, str], tuple[StudyFolder, RunRow]] = {}  # a setting may have images of its own
+    firsts: dict[str, tuple[StudyFolder, RunRow]] = {}  # by setting
     found: dict[str, StudyFolder] = {}
     for study, finished in ((into, there), *((other, other.results()) for other in others)):
         for run_id, row in finished.items():
             _check_same_result(rows.setdefault(run_id, (study, row)), study, row)
             _check_alike(next(iter(rows.values())), study, row, RULES)
-            kind = row.dataset, settings.get(run_id, "")
-            _check_alike(kinds.setdefault(kind, (study, row)), study, row, ["dataset_digest"])
+            first = firsts.setdefault(settings.get(run_id, ""), (study, row))
+            _check_alike(first, study, row, RULES_OF_SETTING)
             if study is not into:
                 found.setdefault(run_id, study)
     return found
