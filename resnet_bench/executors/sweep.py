@@ -177,10 +177,9 @@ def _say_how_far(study: StudyFolder, plan: Plan, hours: float, say: Say) -> None
         if study.uncollected():
             collect(study)
     finished = study.results(check_files=False).keys() & {run.run_id for run in plan.runs}
-    say(
-        f"{hours:g} h are over: {len(finished)} of {counted(len(plan.runs), 'run')} are finished, everything is saved; "
-        "the same command goes on"
-    )
+    failed = sum(study.run(run.run_id).failure.exists() for run in plan.todo)
+    told = f"{len(finished)} of {counted(len(plan.runs), 'run')} are finished{f', {failed} failed' if failed else ''}"
+    say(f"{hours:g} h are over: {told}, everything is saved; the same command goes on")
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class Transfer:
             raise UsageError(f"--name {self.name!r}: letters, digits, dots, dashes and underscores")
         transferring = [mode for mode in self.modes if mode != SCRATCH]
         if transferring and not self.weights:
-            raise UsageError(f"--mode {transferring[0]} needs --weights")
+            raise UsageError(f"--mode {transferring[0]} needs --weights: a finished run's folder, a file, or default")
         if self.weights and not transferring:
             raise UsageError("--weights: training from scratch begins with none; leave them out")
         if self.freeze_until is not None and FINE_TUNE not in self.modes:

@@ -163,13 +163,13 @@ def do(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[l
 Do = Callable[..., tuple[list[str], list[str]]]
 
 
-def test_all_are_done_the_longest_first(do: Do) -> None:
+def test_all_are_done_in_the_order_of_the_plan(do: Do) -> None:
     short, long = small_runs(2)
     runs = (short, replace(long, steps=80), replace(long, steps=40, seed=7))
     ray = Actor({"a": 1, "b": 1}, {"look": lambda *_: FIT, "do_run": done})
     failed, said = do(ray, runs)
     assert not failed and "[3/3]" in said[-1]
-    assert [run for run, _ in ray.done] == [runs[1].run_id, runs[2].run_id, runs[0].run_id]
+    assert [run for run, _ in ray.done] == [run.run_id for run in runs]
 
 
 def test_a_node_that_does_not_see_the_folder_ends_all_before_anything_begins(do: Do) -> None:
