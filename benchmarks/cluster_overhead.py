@@ -26,8 +26,10 @@ from resnet_bench.environment import configure
 from resnet_bench.execution import EAGER
 from resnet_bench.executors.local import sweep
 from resnet_bench.executors.ray import fleet
+from resnet_bench.executors.ray.board import Board
 from resnet_bench.executors.ray.shared import Demand
 from resnet_bench.results.tables import write_csv
+from resnet_bench.study.events import Note, RunFinished
 from resnet_bench.study.folder import StudyFolder, result_json
 from resnet_bench.study.plan import DataShape, Plan
 from resnet_bench.study.records import COLLECTED
@@ -70,14 +72,14 @@ def resident() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-class Watched(fleet.Board):
+class Watched(Board):
     """Notes the memory of this process after each run."""
 
     memory: ClassVar[list[float]] = []
 
-    def over(self, run: RunConfig, outcome: str) -> None:
-        """A run ended."""
-        super().over(run, outcome)
+    def tell(self, event: Note | RunFinished) -> None:
+        """A run ended, or something was said."""
+        super().tell(event)
         self.memory.append(resident())
 
 
@@ -100,7 +102,7 @@ def main() -> None:
         start = time.perf_counter()
         sweep(session, plan, quiet=True)
         alone = (time.perf_counter() - start) / len(runs)
-        fleet.Board = Watched  # type: ignore[misc]
+        fleet.Board = Watched  # type: ignore[attr-defined]
         start = time.perf_counter()
         outcome = fleet.sweep_on_ray(
             study, dataset, plan, Demand(cpus=1), address=None, mode="eager", execution=EAGER, checkpoint_seconds=60.0,

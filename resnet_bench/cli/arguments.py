@@ -137,6 +137,11 @@ def minutes(text: str) -> float:
     return _positive(text, "minutes")
 
 
+def hours(text: str) -> float:
+    """A positive number."""
+    return _positive(text, "hours")
+
+
 def percent(text: str) -> float:
     """A positive number."""
     return _positive(text, "percent")
@@ -145,7 +150,7 @@ def percent(text: str) -> float:
 def _positive(text: str, unit: str) -> float:
     value = _number(text)
     if not 0 < value < float("inf"):
-        of = f" of {unit}" if unit in ("minutes", "percent") else f" ({unit})"
+        of = f" of {unit}" if unit in ("hours", "minutes", "percent") else f" ({unit})"
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number{of}")
     return value
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_bench.cli.arguments import Commands, Parser, add_command
-from resnet_bench.cli.shared import find_data
+from resnet_bench.data.find import find_data
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.terminal import columns, progress_line, say
 from resnet_bench.text import command, one_line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,18 @@ from resnet_bench.cli.arguments import (
     learning_rate,
     whole_numbers,
 )
-from resnet_bench.cli.shared import family_of, find_data, render_transfer, train
-from resnet_bench.config.run import AUGMENTATION_OF, FINE_TUNE, OPTIMIZERS, SCRATCH, TRANSFER_MODES
+from resnet_bench.cli.shared import family_of, render_transfer, train_options
+from resnet_bench.config.run import OPTIMIZERS, TRANSFER_MODES
+from resnet_bench.data.find import find_data
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_network
-from resnet_bench.places import user_path
-from resnet_bench.terminal import complain, progress_line, say
+from resnet_bench.terminal import columns, complain, progress_line, say
 from resnet_bench.text import listing, one_line
 
 if TYPE_CHECKING:
-    from resnet_bench.data.dataset import Dataset
     from resnet_bench.data.sources import Source
     from resnet_bench.models.weights import Weights
+    from resnet_bench.trained.predict import Prediction
 
 WEIGHTS_HELP = "a finished run's folder, a file (safetensors, or as torch.save writes it), or default: torchvision's"
 
@@ -161,72 +162,23 @@ def _weights(place: str, arguments: argparse.Namespace) -> Weights:
 
 def finetune(arguments: argparse.Namespace) -> int:
     """Train in each mode, and compare."""
-    from resnet_bench.data.select import part_name
-    from resnet_bench.trained.runs import find_weights
-    from resnet_bench.trained.transfer import Recipe, begin, folder_name
+    from resnet_bench.study.checks import Incomplete
+    from resnet_bench.trained.finetune import Transfer, fine_tune
 
     if not arguments.data:
         raise UsageError(
             "finetune needs --data: a folder of images (train/<class>/*, or <class>/*), or a dataset's name"
         )
-    if arguments.name is not None and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", arguments.name):
-        raise UsageError(f"--name {arguments.name!r}: letters, digits, dots, dashes and underscores")
-    transferring = [mode for mode in arguments.modes if mode != SCRATCH]
-    if bool(arguments.weights) != bool(transferring):
-        raise UsageError(
-            f"--mode {transferring[0]} needs --weights: {WEIGHTS_HELP}" if transferring
-            else "--weights: training from scratch begins with none; leave them out"
-        )  # fmt: skip
-    if arguments.freeze_until is not None and FINE_TUNE not in arguments.modes:
-        raise UsageError("--freeze-until is for --mode fine-tune")
-    place = user_path(arguments.data)
-    if place.is_dir() and not any(place.iterdir()):
-        raise UsageError(f"{place}: an empty folder; expected train/<class>/* and test/<class>/*, or <class>/*")
-    source = find_data("cifar10", arguments.data, arguments.quiet)
-    network = _network(arguments, source.image_shape)
-    weights = find_weights(arguments.weights, network) if arguments.weights else None
-    network = network or (weights.network if weights else None)
-    if network is None:
-        raise UsageError("--arch is needed: the weights do not say of which network they are")
-    if weights and weights.inputs is None and not arguments.quiet:
-        how = "it is done by what the new images are like"
-        say(one_line(f"{weights.origin}: does not say how its pixels were normalised; {how}"))
-    recipe = Recipe(
-        network, arguments.epochs, arguments.batch_size, arguments.lr, arguments.optimizer, arguments.freeze_until
-    )
-    for mode in arguments.modes:
-        recipe.frozen_parts(mode)  # before anything is read
-    folder = user_path(arguments.results) / (arguments.name or f"transfer-{source.name}")
-    augmentation = source.augmentation or AUGMENTATION_OF.get(source.name, "crop-flip")
-    dataset = dataclasses.replace(
-        _part(source.load(progress_line("reading", arguments.quiet)), arguments),
-        name=part_name(source.name, arguments.classes, arguments.images_per_class),
-    )
-    part = dataclasses.replace(source, name=dataset.name, load=lambda _: dataset)
-    given = {mode: None if mode == SCRATCH else weights for mode in arguments.modes}
-    runs = {m: recipe.runs(m, dataset, augmentation, arguments.seeds, given[m]) for m in arguments.modes}
-    begin(folder, runs, dataset, weights, arguments.images_per_class)
+    names = [field.name for field in dataclasses.fields(Transfer) if field.name != "named"]
+    given = {name: getattr(arguments, name) for name in names}
+    transfer = Transfer(**given, named=lambda image_shape: _network(arguments, image_shape))
     try:
-        for mode in arguments.modes:
-            name = folder_name(mode, arguments.images_per_class)
-            title = f"{folder.name}/{name} (epochs: {arguments.epochs}, images per step: {arguments.batch_size})"
-            train(title, part, folder / name, runs[mode], arguments, given[mode], rendered=False)
-    except Failure:  # of some runs; what is finished is compared all the same
-        render_transfer(folder, quiet=True)
+        folder = fine_tune(transfer, train_options(arguments), arguments.stop)
+    except Incomplete as incomplete:  # what is finished is compared all the same
+        render_transfer(incomplete.folder, quiet=True)
         raise
     render_transfer(folder, arguments.quiet)
     return 0
-
-
-def _part(dataset: Dataset, arguments: argparse.Namespace) -> Dataset:
-    """The images to be learnt from, with validation images."""
-    from resnet_bench.data.select import few_images, only_classes, with_validation
-
-    if arguments.classes:
-        dataset = only_classes(dataset, arguments.classes)
-    if arguments.images_per_class:
-        dataset = few_images(dataset, arguments.images_per_class)
-    return with_validation(dataset)
 
 
 # ---------------------------------------------------------------------------------------------- export, predict
@@ -303,7 +255,7 @@ def predict(arguments: argparse.Namespace) -> int:
     configure(device)
     predictions = predicting.predict(model, weights.inputs, weights.classes, examples, device)
     if predictions or arguments.json:
-        say(predicting.to_json(predictions) if arguments.json else predicting.to_table(predictions), end="")
+        say(predicting.to_json(predictions) if arguments.json else prediction_table(predictions), end="")
     if arguments.out and predictions:
         from resnet_bench.report.prediction_figure import Tile, write_predictions
 
@@ -313,3 +265,16 @@ def predict(arguments: argparse.Namespace) -> int:
     if problems:
         raise Failure(listing(f"{len(problems)} of {len(arguments.images)} could not be read:", problems))
     return 0
+
+
+def prediction_table(predictions: Sequence[Prediction]) -> str:
+    """For the terminal; the last line counts, where actual classes are known."""
+    labelled = any(p.example.actual is not None for p in predictions)
+    known = [p.correct for p in predictions if p.correct is not None]
+    header = ["image", "predicted", *(["actual", "right"] if labelled else []), "probability"]
+    rows = []
+    for p in predictions:
+        told = [p.example.actual or "-", {True: "yes", False: "NO", None: "-"}[p.correct]] if labelled else []
+        rows.append([p.example.name, p.predicted, *told, f"{100 * p.probability:.1f} %"])
+    counted = f"{sum(known)} of {len(known)} right\n" if known else ""
+    return columns(header, rows, len(header) - 1) + counted

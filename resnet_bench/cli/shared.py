@@ -1,211 +1,24 @@
-"""What several commands do: train the runs of a study, render it, say where the work is."""
+"""What several commands do: take options from arguments, render a study, say where it is."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import replace
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnet_bench import terminal
 from resnet_bench.busy import busy
 from resnet_bench.cli.arguments import STEMS
-from resnet_bench.config.run import RunConfig, Variation
+from resnet_bench.config.run import Variation
 from resnet_bench.config.study import family_for
-from resnet_bench.errors import Failure, UsageError, is_out_of_memory
-from resnet_bench.execution import Execution, default_precision
-from resnet_bench.terminal import columns, is_terminal, progress_line, sayer
-from resnet_bench.text import command, counted, listing
+from resnet_bench.errors import UsageError
+from resnet_bench.terminal import columns
+from resnet_bench.text import command
 
 if TYPE_CHECKING:
-    from resnet_bench.data.sources import Source
-    from resnet_bench.executors.local import Outcome
-    from resnet_bench.executors.ray.shared import Demand
-    from resnet_bench.models.weights import Weights
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.session import Session
-    from resnet_bench.study.threads import Threads
-
-
-def train(
-    title: str,
-    source: Source,
-    folder: Path,
-    runs: list[RunConfig],
-    arguments: argparse.Namespace,
-    weights: Weights | None = None,
-    rendered: bool = True,
-) -> None:
-    """Do what is not finished of these runs, in the study's folder.
-
-    Args:
-        title: what to call it while it is done.
-        source: of the images.
-        folder: of the study.
-        runs: all that are wanted.
-        arguments: those that `arguments.add_where` adds, jobs and cost.
-        weights: that the runs which name them begin with.
-        rendered: draw the study too, and print what it says of the paper's claims.
-
-    Raises:
-        UsageError, Failure: see study.sweep; some runs failed, or their cost could not be measured.
-    """
-    from resnet_bench.cores import cores_here
-    from resnet_bench.environment import configure, find_device
-    from resnet_bench.executors.local import prepare
-    from resnet_bench.executors.local import sweep as run_all
-    from resnet_bench.study.checks import check_writable
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.plan import Plan
-    from resnet_bench.study.session import Session, shape_of
-    from resnet_bench.study.threads import choose_threads
-
-    device = find_device(arguments.device)
-    place = StudyFolder(folder)
-    execution = _execution(place, arguments, device.type)
-    settled = execution.threads if device.type == "cpu" else None
-    threads = choose_threads(place.path, settled, arguments.threads, cores_here(), arguments.jobs)
-    configure(device, threads.number, execution.precision)
-    check_writable(place)
-    say = sayer(arguments.quiet)
-    say(f"study {title}")
-    say(str(source))
-    dataset = source.load(progress_line("reading", arguments.quiet))
-    try:
-        session = Session.open(
-            place,
-            dataset,
-            device,
-            execution=execution,
-            checkpoint_seconds=arguments.checkpoint_seconds,
-            stop=arguments.stop,
-            jobs=arguments.jobs,
-            weights=weights,
-        )
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise Failure(
-                f"{source.name} does not fit into the memory of {device}; free some, or use DEVICE=cpu"
-            ) from None
-        raise
-    say(f"device {session.fingerprint.device}, {threads}, {execution.precision}")
-    if threads.warning:
-        say(threads.warning)
-    plan = Plan(runs, place.results(), shape_of(dataset, runs))
-    say(f"{counted(len(plan.runs), 'run')}, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
-    session = prepare(session, plan, arguments.mode, say)
-    outcome = run_all(session, plan, quiet=arguments.quiet)
-    problem: Failure | None = None
-    try:
-        if arguments.cost:
-            _measure_cost(session, arguments)
-    except Failure as failure:  # what was trained is rendered all the same
-        problem = failure
-    if rendered:
-        render_study(folder, arguments.quiet)
-    if problem:
-        raise problem
-    _check_failed(outcome)
-
-
-def _check_failed(outcome: Outcome) -> None:
-    if outcome.failed:
-        raise Failure(listing(f"{counted(len(outcome.failed), 'run')} failed; the others are kept:", outcome.failed))
-
-
-def train_on_ray(
-    title: str, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace, demand: Demand
-) -> None:
-    """The same as `train` on a Ray cluster, with what each run demands; throughput is not measured there.
-
-    Raises:
-        UsageError, Failure: see study.cluster.fleet; some runs failed.
-    """
-    from resnet_bench.cost.counting import write_complexity
-    from resnet_bench.executors.ray.fleet import sweep_on_ray
-    from resnet_bench.study.checks import check_writable
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.plan import Plan
-    from resnet_bench.study.session import shape_of
-    from resnet_bench.study.threads import check_settled
-
-    study, say = StudyFolder(folder), sayer(arguments.quiet)
-    execution = _execution(study, arguments, demand.device)
-    threads = execution.threads if demand.device == "cpu" else None
-    check_settled(study.path, threads, arguments.threads)
-    if threads:
-        demand = replace(demand, num_threads=threads, cpus=arguments.cpus_per_run or float(threads))
-    check_writable(study)
-    say(f"study {title}")
-    say(str(source))
-    dataset = source.load(progress_line("reading", arguments.quiet))
-    plan = Plan(runs, study.results(), shape_of(dataset, runs))
-    say(f"{counted(len(plan.runs), 'run')}, {len(plan.runs) - len(plan.todo)} finished before, results in {folder}")
-    if demand.threads > demand.cpus:
-        say(f"{demand.threads} threads a run, as this study was begun, on {demand.cpus:g} CPU: see --cpus-per-run")
-    outcome = sweep_on_ray(
-        study,
-        dataset,
-        plan,
-        demand,
-        address=arguments.address,
-        mode=arguments.mode,
-        execution=execution,
-        checkpoint_seconds=arguments.checkpoint_seconds,
-        stop=arguments.stop,
-        say=say,
-        quiet=arguments.quiet,
-    )
-    if arguments.cost:
-        write_complexity(study, dataset.image_shape, len(dataset.classes))
-        call = command("resnet-bench", "throughput", folder)
-        say(f"throughput is not measured on a cluster; on a machine of its own: {call}")
-    render_study(folder, arguments.quiet)
-    _check_failed(outcome)
-
-
-def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: str) -> Execution:
-    """What was settled for the study, or asked for; the mode is chosen later. UsageError if these differ."""
-    settled = study.read_execution()
-    precision = arguments.precision
-    if precision == "auto":
-        precision = settled.precision if settled else default_precision(device_type)
-    asked = Execution(settled.mode if settled else "eager", precision, threads=settled.threads if settled else None)
-    if arguments.mode != "auto":
-        Execution(arguments.mode, precision).check(device_type)
-    asked.check(device_type)
-    if settled and (precision != settled.precision or arguments.mode not in ("auto", settled.mode)):
-        raise UsageError(
-            f"{study.path}: this study is made in mode {settled.mode} and {settled.precision}; a study never mixes "
-            "them: leave out --mode and --precision, or use another RESULTS="
-        )
-    return settled or asked
-
-
-def threads_of(study: StudyFolder, device_type: str, asked: int | None) -> Threads:
-    """The threads to work on a study with that was trained before. UsageError if others are asked for."""
-    from resnet_bench.cores import cores_here
-    from resnet_bench.study.threads import choose_threads
-
-    execution = study.read_execution()
-    settled = execution.threads if execution and device_type == "cpu" else None
-    return choose_threads(study.path, settled, asked, cores_here())
-
-
-def _measure_cost(session: Session, arguments: argparse.Namespace) -> None:
-    from resnet_bench.cost.counting import write_complexity
-    from resnet_bench.cost.throughput import ROUNDS, Bench, Rules, measure_throughput
-
-    dataset, say = session.dataset, sayer(arguments.quiet)
-    counted = write_complexity(session.study, dataset.image_shape, len(dataset.classes))
-    say(f"{counted} networks counted into {session.study.path / 'complexity.csv'}")
-    if session.jobs > 1:
-        say("throughput is not measured with --jobs: the threads are shared out; call resnet-bench throughput later")
-        return
-    images = dataset.image_shape, len(dataset.classes)
-    bench = Bench.of(*images, session.data.device, session.execution, rules=Rules.of(session.study))
-    measure_throughput(session.study, bench, ROUNDS, say)
+    from resnet_bench.executors.options import Cluster, TrainOptions
 
 
 def variation(arguments: argparse.Namespace) -> Variation:
@@ -218,15 +31,29 @@ def family_of(stem: str, image_shape: tuple[int, int, int]) -> str:
     return STEMS[stem] if stem in STEMS else family_for(min(image_shape[1:]))
 
 
-def find_data(default: str, data: str | None, quiet: bool = False) -> Source:
-    """The source that `data` names, else the default; on a terminal the files of a folder are counted meanwhile.
+def train_options(arguments: argparse.Namespace) -> TrainOptions:
+    """What `add_where`, and `add_sweep_options` where that was called, have parsed."""
+    from resnet_bench.executors.options import TrainOptions
 
-    Raises:
-        UsageError: see data.sources.find_source.
-    """
-    from resnet_bench.data.sources import find_source
+    given = vars(arguments)
+    fields = {field.name for field in dataclasses.fields(TrainOptions)}
+    options: dict[str, Any] = {name: value for name, value in given.items() if name in fields}
+    if "schedule" in given:
+        options["variation"] = variation(arguments)
+    return TrainOptions(**options, cluster=_cluster(given))
 
-    return find_source(default, data, progress=progress_line("listing", quiet or not is_terminal(sys.stdout)))
+
+def _cluster(given: Mapping[str, Any]) -> Cluster | None:
+    """What is asked of a cluster, if one is to be used. UsageError if something is asked of none."""
+    from resnet_bench.executors.options import Cluster
+
+    asked: dict[str, Any] = {field.name: given.get(field.name) for field in dataclasses.fields(Cluster)}
+    if given.get("executor") == "ray":
+        return Cluster(**asked)
+    for name, value in asked.items():
+        if value is not None and value is not False:
+            raise UsageError(f"--{name.replace('_', '-')} is for clusters: add --executor ray")
+    return None
 
 
 def check_folder(folder: Path) -> None:

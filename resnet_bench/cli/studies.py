@@ -1,8 +1,9 @@
-"""The commands about studies: sweep, run, status, verify, report, surgery."""
+"""The commands about studies: sweep, run, status, verify, merge, report, surgery."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,37 +20,33 @@ from resnet_bench.cli.arguments import (
     count,
     cpu_share,
     gpu_share,
+    hours,
     whole_numbers,
 )
 from resnet_bench.cli.shared import (
     check_folder,
     family_of,
-    find_data,
     render_study,
     render_transfer,
-    threads_of,
-    train,
-    train_on_ray,
-    variation,
+    train_options,
 )
 from resnet_bench.cli.study_files import STUDY_HELP
-from resnet_bench.config.run import RunConfig
 from resnet_bench.config.study import Study
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.networks import ARCHS, CIFAR, NAMED, SHORTCUTS, NetworkName, check_depth, check_network
-from resnet_bench.places import user_path
 from resnet_bench.studies import find, named
-from resnet_bench.terminal import progress_line, say, sayer
-from resnet_bench.text import counted, one_line
+from resnet_bench.terminal import say, sayer
+from resnet_bench.text import command, counted, one_line
 
 if TYPE_CHECKING:
-    from resnet_bench.data.sources import Source
+    from resnet_bench.executors import Sweep, TrainOptions
     from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.stopping import StopRequest
 
 
 def add_commands(commands: Commands) -> None:
     """Add them."""
-    for add in (_add_sweep, _add_run, _add_status, _add_verify, _add_report, _add_surgery):
+    for add in (_add_sweep, _add_run, _add_status, _add_verify, _add_merge, _add_report, _add_surgery):
         add(commands)
 
 
@@ -57,6 +54,11 @@ def _add_sweep(commands: Commands) -> None:
     example = "sweep --study demo --depths 8,20 --seeds 0"
     parser = add_command(commands, "sweep", sweep, "run what is not finished of a study, and render it", example)
     parser.add_argument("--study", required=True, help=STUDY_HELP)
+    add_sweep_options(parser)
+
+
+def add_sweep_options(parser: Parser) -> None:
+    """Which part of a study is done, how, where and for how long."""
     parser.add_argument("--depths", type=whole_numbers("depths"), help="only these, as in 20,56")
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
     meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
@@ -64,6 +66,8 @@ def _add_sweep(commands: Commands) -> None:
     add_variation(parser)
     meaning = "afterwards count and time the study's networks (complexity.csv, throughput.csv)"
     parser.add_argument("--cost", action="store_true", help=meaning)
+    meaning = "stop after so many, with everything saved: one seed is done after the other; the same command goes on"
+    parser.add_argument("--hours", type=hours, metavar="N", help=meaning)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     add_where(parser)
     _add_cluster(parser)
@@ -85,7 +89,9 @@ def _add_cluster(parser: Parser) -> None:
 def _add_run(commands: Commands) -> None:
     example = "run --study demo --arch plain --depth 56 --seed 0"
     parser = add_command(commands, "run", run, "train one network by the rules of a study, into its folder", example)
-    parser.add_argument("--study", required=True, help=STUDY_HELP.removeprefix("auto; "))
+    parser.add_argument(
+        "--study", required=True, help="a built-in study, or a file of your own (see resnet-bench study)"
+    )
     parser.add_argument("--arch", required=True, choices=(*ARCHS, *NAMED), metavar="ARCH", help=ARCH_HELP)
     parser.add_argument("--depth", type=int, help="of plain or residual: 6n+2")
     parser.add_argument("--shortcut", choices=SHORTCUTS, help="of a residual network (a; of those called by name b)")
@@ -105,6 +111,13 @@ def _add_verify(commands: Commands) -> None:
     meaning = "check every file of a study against its digests and the schema"
     parser = add_command(commands, "verify", verify, meaning, "verify results/demo")
     parser.add_argument("folder", type=Path, help="the study's folder")
+
+
+def _add_merge(commands: Commands) -> None:
+    meaning = "join the finished runs of one study from several machines, verified"
+    parser = add_command(commands, "merge", merge, meaning, "merge results/demo /mnt/other/results/demo")
+    parser.add_argument("into", type=Path, metavar="INTO", help="the study's folder; made if it is not there")
+    parser.add_argument("others", type=Path, metavar="FROM", nargs="+", help="folders of the same study; not changed")
 
 
 def _add_report(commands: Commands) -> None:
@@ -128,73 +141,48 @@ def _add_surgery(commands: Commands) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """Plan, train, collect, render."""
-    _check_executor(arguments)
-    study, source, folder = _choose(_find_study(arguments), arguments)
-    runs = _runs(study, source, arguments.depths, arguments.seeds)
+    """Train what is not finished of a study, and render it."""
+    return sweep_study(_find_study(arguments), arguments)
+
+
+def sweep_study(study: Study, arguments: argparse.Namespace) -> int:
+    """The same for a study that is known; the arguments are those of `add_sweep_options`."""
+    from resnet_bench.executors import plan_sweep
+
+    options = train_options(arguments)
+    planned = plan_sweep(study, options)
     if arguments.dry_run:
-        return _print_plan(study, source, folder, runs, arguments)
-    title = _keep(study, folder)
-    if arguments.executor == "ray":
-        from resnet_bench.executors.ray.shared import Demand
+        return _print_plan(study, planned, options)
+    return train_and_render(planned, options, arguments.stop)
 
-        demand = Demand(
-            arguments.cpus_per_run or float(arguments.threads or 1),
-            _gpus_per_run(arguments),
-            arguments.any_version,
-            arguments.threads,
-        )
-        train_on_ray(title, source, folder, runs, arguments, demand)
-    else:
-        train(title, source, folder, runs, arguments)
+
+def train_and_render(planned: Sweep, options: TrainOptions, stop: StopRequest) -> int:
+    """Train, and draw what is finished, also if some runs failed: that is raised afterwards."""
+    from resnet_bench.executors import train
+    from resnet_bench.study.checks import Incomplete
+    from resnet_bench.study.folder import StudyFolder
+
+    try:
+        train(planned, options, stop)
+    except Incomplete:
+        render_study(planned.folder, options.quiet)
+        raise
+    if StudyFolder(planned.folder).results(check_files=False):  # the time may be over before any is finished
+        render_study(planned.folder, options.quiet)
     return 0
-
-
-def _check_executor(arguments: argparse.Namespace) -> None:
-    if arguments.executor == "ray":
-        if arguments.jobs > 1 or arguments.device != "auto":
-            raise UsageError(
-                "--executor ray: what a run gets is said by --cpus-per-run and --gpus-per-run, not by --jobs, --device"
-            )
-        if arguments.threads and arguments.cpus_per_run and arguments.threads > arguments.cpus_per_run:
-            raise UsageError(f"--threads {arguments.threads} is more than --cpus-per-run {arguments.cpus_per_run:g}")
-        return
-    for name in ("address", "gpus_per_run", "cpus_per_run", "any_version"):
-        value = getattr(arguments, name)
-        if value is not None and value is not False:
-            raise UsageError(f"--{name.replace('_', '-')} is for clusters: add --executor ray")
-
-
-def _gpus_per_run(arguments: argparse.Namespace) -> float:
-    """As asked for; else a whole one, if this machine has any."""
-    from resnet_bench.environment import find_device
-
-    given: float | None = arguments.gpus_per_run
-    return float(find_device("auto").type == "cuda") if given is None else given
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train one network of a study."""
+    from resnet_bench.executors import plan_run
+
     if arguments.arch in NAMED and arguments.depth not in (None, NAMED[arguments.arch].depth):
         raise UsageError(f"--depth {arguments.depth}: {arguments.arch} has a depth of its own; leave --depth out")
     if arguments.arch not in NAMED and (arguments.depth is None or arguments.stem != "auto"):
         raise UsageError(f"--arch {arguments.arch} needs --depth, as in --depth 20, and no --stem")
-    study, source, folder = _choose(named(arguments.study), arguments)
-    like = _runs(study, source, None, None)[0]
-    runs = study.alike(like, _network(arguments, source.image_shape), arguments.seed)
-    train(_keep(study, folder), source, folder, runs, arguments)
-    return 0
-
-
-def _keep(study: Study, folder: Path) -> str:
-    """Keep the study's file with what is going to be its results; what to call the study."""
-    from resnet_bench.study.checks import check_writable
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.kept import keep_study
-
-    check_writable(StudyFolder(folder))
-    keep_study(StudyFolder(folder), study)
-    return f"{study.name} ({study.meaning})" if study.meaning else study.name
+    options = dataclasses.replace(train_options(arguments), seeds=[arguments.seed])
+    planned = plan_run(named(arguments.study), options, lambda image_shape: _network(arguments, image_shape))
+    return train_and_render(planned, options, arguments.stop)
 
 
 def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -> NetworkName:
@@ -211,49 +199,42 @@ def _network(arguments: argparse.Namespace, image_shape: tuple[int, int, int]) -
 def _find_study(arguments: argparse.Namespace) -> Study:
     if arguments.study != "auto":
         return named(arguments.study)
+    return find("cifar10-paper" if _is_on_cuda(train_options(arguments)) else "cifar10-short")
+
+
+def _is_on_cuda(options: TrainOptions) -> bool:
+    """Do runs get a GPU."""
+    if options.cluster:
+        from resnet_bench.executors.ray.place import gpus_per_run
+
+        return gpus_per_run(options.cluster) > 0
     from resnet_bench.environment import find_device
 
-    on_ray = arguments.executor == "ray"
-    on_cuda = _gpus_per_run(arguments) > 0 if on_ray else find_device(arguments.device).type == "cuda"
-    return find("cifar10-paper" if on_cuda else "cifar10-short")
+    return bool(find_device(options.device).type == "cuda")
 
 
-def _runs(study: Study, source: Source, depths: list[int] | None, seeds: list[int] | None) -> list[RunConfig]:
-    side = min(source.image_shape[1:])
-    return study.runs(source.name, depths, seeds, augmentation=source.augmentation, image_side=side)
-
-
-def _choose(study: Study, arguments: argparse.Namespace) -> tuple[Study, Source, Path]:
-    """The study on the data and with the variations that are asked for; these data; its folder."""
-    source = find_data(study.dataset, arguments.data, getattr(arguments, "quiet", False))
-    if source.name.startswith("synthetic") and study.name == "demo":
-        raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
-    own = arguments.data in (None, "", study.dataset)
-    study = (study if own else study.on(source.name)).varied(variation(arguments))
-    return study, source, user_path(arguments.results) / study.name
-
-
-def _print_plan(
-    study: Study, source: Source, folder: Path, runs: list[RunConfig], arguments: argparse.Namespace
-) -> int:
+def _print_plan(study: Study, planned: Sweep, options: TrainOptions) -> int:
     from resnet_bench.cores import cores_here
+    from resnet_bench.data.sources import Source
     from resnet_bench.machine import cpu_model, has_gpu_driver
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.plan import DataShape, Plan, format_seconds, typical_rate
+    from resnet_bench.study.forecast import forecast
+    from resnet_bench.study.plan import DataShape, format_seconds, typical_rate
 
-    plan = Plan(runs, StudyFolder(folder).results(check_files=False), DataShape.of(source.image_shape))
-    lines = [
-        f"{'done' if config.run_id in plan.done else 'to do':6} {config.title}  {config.run_id}" for config in plan.runs
-    ]
+    source = planned.images
+    assert isinstance(source, Source)
+    plan = planned.plan(DataShape.of(source.image_shape), check_files=False)
+    lines = [f"{'done' if run.run_id in plan.done else 'to do':6} {run.title}  {run.run_id}" for run in plan.runs]
     say("\n".join(lines))
-    kind = "cpu" if arguments.device == "cpu" or not has_gpu_driver() else "cuda"
-    rate = plan.measured_rate(cpu_model()) if kind == "cpu" else None
-    basis = "from the finished runs" if rate else "a rough guess; measured when the sweep starts"
-    seconds = plan.seconds(rate or typical_rate(kind, arguments.threads or cores_here().threads()))
-    say(one_line(f"{study.name} on {source.name} ({source.where}) -> {folder}"))
+    kind = "cpu" if options.device == "cpu" or not has_gpu_driver() else "cuda"
+    measured = plan.measured_rate(cpu_model()) if kind == "cpu" else None
+    basis = "from the finished runs" if measured else "a rough guess; measured when the sweep starts"
+    rate = options.jobs * (measured or typical_rate(kind, options.threads or cores_here().threads(options.jobs)))
+    say(one_line(f"{study.name} on {source.name} ({source.where}) -> {planned.folder}"))
     if source.left_out:
         say(one_line(source.left_out))
-    say(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(seconds)} ({basis})")
+    say(f"{len(plan.todo)} of {len(plan.runs)} runs to do, about {format_seconds(plan.seconds(rate))} ({basis})")
+    if options.hours is not None:
+        say(forecast(plan, options.hours, rate, options.jobs))
     return 0
 
 
@@ -299,6 +280,22 @@ def verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def merge(arguments: argparse.Namespace) -> int:
+    """Copy what other folders of a study have finished into one."""
+    from resnet_bench.study.folder import StudyFolder
+    from resnet_bench.study.merge import merge as join
+
+    for folder in arguments.others:
+        check_folder(folder)
+    merged = join(StudyFolder(arguments.into), [StudyFolder(folder) for folder in arguments.others])
+    for run_id in merged.copied:
+        say(f"copied {run_id}")
+    there = f"{merged.already} were there with the same results, {merged.unfinished} planned ones are not finished yet"
+    say(one_line(f"{arguments.into}: {counted(len(merged.copied), 'run')} copied and verified; {there}"))
+    say(f"draw it with: {command('resnet-bench', 'report', arguments.into)}")
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Render a study, or what the studies of a transfer folder say together."""
     from resnet_bench.trained.compared import is_transfer_folder
@@ -311,27 +308,16 @@ def report(arguments: argparse.Namespace) -> int:
 
 def surgery(arguments: argparse.Namespace) -> int:
     """Operate on the trained nets of a study, and render it."""
-    from resnet_bench.data.on_device import DeviceData
-    from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.trained.surgery import Theatre, operate
+    from resnet_bench.trained.surgery import open_nets, operate
 
     check_folder(arguments.folder)
     for depth in (arguments.shallow, arguments.deep):
         check_depth(depth)
     if arguments.shallow >= arguments.deep:
         raise UsageError(f"--shallow {arguments.shallow} is not below --deep {arguments.deep}")
-    study, device = StudyFolder(arguments.folder), find_device(arguments.device)
-    trained = next(iter(study.results(check_files=False).values()), None)
-    if trained is None:
-        raise UsageError(f"{arguments.folder}: no run has finished; there is nothing to operate on")
-    threads = threads_of(study, device.type, arguments.threads)
-    configure(device, threads.number, trained.precision)
-    if threads.warning:
-        sayer(arguments.quiet)(threads.warning)
-    source = find_data(trained.dataset, arguments.data, arguments.quiet)
-    dataset = source.load(progress_line("reading", arguments.quiet))
-    theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
-    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, say)
+    study = StudyFolder(arguments.folder)
+    nets = open_nets(study, arguments.data, arguments.device, arguments.threads, arguments.quiet)
+    operate(nets, arguments.shallow, arguments.deep, arguments.seeds, sayer(arguments.quiet))
     render_study(arguments.folder, arguments.quiet)
     return 0

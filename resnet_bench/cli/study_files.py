@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from resnet_bench import studies
 from resnet_bench.cli.arguments import WIDTH, Commands, Parser, add_command
-from resnet_bench.cli.shared import find_data
 from resnet_bench.config.study import Study
 from resnet_bench.config.vary import words
+from resnet_bench.data.find import find_data
 from resnet_bench.networks import display_name
 from resnet_bench.terminal import say
 from resnet_bench.text import command, counted, one_line

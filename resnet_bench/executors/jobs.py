@@ -7,9 +7,10 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-import time
-from collections.abc import Callable
+import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -18,20 +19,21 @@ from typing import Any
 import torch
 
 from resnet_bench.busy import life_signs
-from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.environment import configure
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.hush import libraries_hushed
-from resnet_bench.results.rows import CurveRow
+from resnet_bench.study.claim import run_what_is_free
+from resnet_bench.study.events import Event, Tell, Waiting, Working
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import Plan
-from resnet_bench.study.progress import REFRESH_SECONDS, Progress, RunLine
+from resnet_bench.study.progress import Progress
 from resnet_bench.study.session import Session
-from resnet_bench.study.stopping import Stopped, StopRequest
+from resnet_bench.study.stopping import Stopped, StopRequest, in_main_thread
 
 POLL_SECONDS = 0.2
+Worker = tuple[SpawnProcess, "Connection[Any, Any]"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Task:
 
 
 def run_side_by_side(session: Session, plan: Plan, progress: Progress) -> list[str]:
-    """Do what is left of the plan in `session.jobs` processes, the longest runs first; one line per failed run.
+    """Do what is left of the plan in `session.jobs` processes, in its order; one line per failed run.
 
     Raises:
         Stopped: the process was asked to stop; all workers have saved.
@@ -63,7 +65,7 @@ def run_side_by_side(session: Session, plan: Plan, progress: Progress) -> list[s
         checkpoint_seconds=session.checkpoint_seconds,
         threads=session.fingerprint.threads,
         jobs=session.jobs,
-        plan=dataclasses.replace(plan, runs=plan.todo[::-1]),
+        plan=dataclasses.replace(plan, runs=plan.todo),
     )
     workers = [_start(task) for _ in range(session.jobs)]
     try:
@@ -75,21 +77,38 @@ def run_side_by_side(session: Session, plan: Plan, progress: Progress) -> list[s
             process.join()
 
 
-Worker = tuple[SpawnProcess, "Connection[Any, Any]"]
-
-
 def _start(task: Task) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(task, theirs))
-    # Ctrl-C reaches every process of a terminal: until a worker can handle it, it leaves that to its parent.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with _interrupts_ignored(), _nameless_main():
         process.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
     theirs.close()
     return process, ours
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal: until a worker can handle it, it leaves that to its parent."""
+    if not in_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Workers need nothing of the script that is run: they would run it again, were it not to guard against that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _follow(workers: list[Worker], progress: Progress, stop: StopRequest) -> list[str]:
@@ -104,16 +123,16 @@ def _follow(workers: list[Worker], progress: Progress, stop: StopRequest) -> lis
             _terminate(workers)
         for connection in [c for c in wait(list(lines), POLL_SECONDS) if isinstance(c, Connection)]:
             try:
-                name, arguments = connection.recv()
+                message = connection.recv()
             except EOFError:
                 del lines[connection]
                 continue
-            if name == "failed":
-                failed += arguments
-            elif name == "error":
-                errors += arguments
+            if isinstance(message, Exception):
+                errors.append(message)
+            elif isinstance(message, list):
+                failed += message
             else:
-                _pass_on(lines[connection], name, arguments)
+                lines[connection].tell(message)
     for process, _ in workers:
         process.join()
     stop.raise_if_asked()
@@ -131,76 +150,37 @@ def _terminate(workers: list[Worker]) -> None:
             os.kill(process.pid or 0, signal.SIGTERM)
 
 
-def _pass_on(line: RunLine, name: str, arguments: tuple[Any, ...]) -> None:
-    if name == "step":
-        step, error = arguments
-        line.step(step, lambda: float(error))
-    else:
-        getattr(line, name)(*arguments)
-
-
 # ---------------------------------------------------------------------------------------------- in a worker
 
 
-class Teller:
-    """A Listener in another process: sends what it is told."""
+class Sender:
+    """Sends events to the process that shows them; whoever is gone needs none."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
-        self.connection = connection
+        self._connection = connection
         self._lock = threading.Lock()  # life signs come from a thread of their own
-        self._last = 0.0
 
-    def tell(self, name: str, *arguments: Any) -> None:
-        """Send one message; whoever is gone needs none."""
+    def tell(self, event: Event) -> None:
+        """Send it; that this worker waits for the others is of no interest."""
+        if not isinstance(event, Waiting):
+            self.send(event)
+
+    def send(self, message: Event | list[str] | Exception) -> None:
+        """An event; in the end what failed, a line for each run, or what ended all."""
         with self._lock, contextlib.suppress(OSError):
-            self.connection.send((name, arguments))
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self.tell("say", line)
-
-    def waiting(self, count: int) -> None:
-        """The other workers finish theirs; nobody needs to know."""
-
-    def start(self, run: RunConfig, run_work: float) -> None:
-        """A run begins."""
-        self.tell("start", run, run_work)
-
-    def resume(self, step: int) -> None:
-        """The run goes on from a checkpoint."""
-        self.tell("resume", step)
-
-    def step(self, step: int, error: Callable[[], float]) -> None:
-        """A step is done; told once a second."""
-        now = time.monotonic()
-        if now - self._last >= REFRESH_SECONDS:
-            self._last = now
-            self.tell("step", step, error())
-
-    def row(self, row: CurveRow) -> None:
-        """A row was written."""
-        self.tell("row", row)
-
-    def working(self, what: str, seconds: float) -> None:
-        """What the run is at while it makes no steps; a line of the other process shows it."""
-        self.tell("working", what, seconds)
-
-    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
-        """A run that is not this process's to do."""
-        self.tell("skip", run, run_work, why)
-
-    def finish(self, outcome: str) -> None:
-        """A run ended."""
-        self.tell("finish", outcome)
+            self._connection.send(message)
 
 
 def _work(task: Task, connection: Connection[Any, Any]) -> None:
     """The main function of a worker process."""
-    from resnet_bench.executors.local import run_what_is_free
-
-    teller = Teller(connection)
+    sender = Sender(connection)
+    tell: Tell = sender.tell
     _stop_with_parent()
-    with StopRequest().listening() as stop, libraries_hushed(), life_signs(teller.working):
+    with (
+        StopRequest().listening() as stop,
+        libraries_hushed(),
+        life_signs(lambda what, seconds: tell(Working(what, seconds))),
+    ):
         configure(task.device, task.threads, task.execution.precision)
         session = Session.open(
             task.study,
@@ -212,13 +192,13 @@ def _work(task: Task, connection: Connection[Any, Any]) -> None:
             jobs=task.jobs,
         )
         try:
-            teller.tell("failed", *run_what_is_free(session, task.plan, teller))
+            sender.send(run_what_is_free(session, task.plan, tell))
         except Stopped:
             pass
         except (UsageError, Failure) as error:
-            teller.tell("error", error)
+            sender.send(error)
         except OSError as error:  # what was not foreseen, as on the command line
-            teller.tell("error", Failure(str(error)))
+            sender.send(Failure(str(error)))
 
 
 def _stop_with_parent() -> None:

@@ -1,72 +1,120 @@
-"""A whole study in this process: check, estimate, run what is not finished, collect."""
+"""A study on this machine: in this process, or in several side by side."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from resnet_bench.busy import busy
-from resnet_bench.config.run import RunConfig
+import torch
+
+from resnet_bench import cores
 from resnet_bench.crowding import Watch
 from resnet_bench.data.dataset import Dataset
-from resnet_bench.errors import Failure, UsageError, first_line, is_out_of_memory
-from resnet_bench.execution import COMPILE_GAIN, EAGER
+from resnet_bench.environment import configure, find_device
+from resnet_bench.errors import Failure, UsageError, is_out_of_memory
+from resnet_bench.execution import Execution
 from resnet_bench.executors.jobs import run_side_by_side
-from resnet_bench.files import cannot_write, make_own_folder, write_atomically
-from resnet_bench.results.rows import RunRow, SplitRow
-from resnet_bench.results.tables import SPLIT, read_csv, write_csv
-from resnet_bench.study.checks import BYTES_PER_RUN, check
-from resnet_bench.study.collecting import collect
-from resnet_bench.study.folder import RunFolder, StudyFolder
-from resnet_bench.study.lock import Lock, Lost, Taken, gone
-from resnet_bench.study.mode import choose_execution
-from resnet_bench.study.plan import DataShape, Plan, format_seconds, network_macs, typical_rate, work
-from resnet_bench.study.progress import Clock, Listener, Progress
-from resnet_bench.study.run import execute
+from resnet_bench.executors.options import TrainOptions, execution_of
+from resnet_bench.models.weights import Weights
+from resnet_bench.study.checks import Incomplete, check
+from resnet_bench.study.claim import run_what_is_free
+from resnet_bench.study.events import Note
+from resnet_bench.study.folder import StudyFolder
+from resnet_bench.study.forecast import forecast
+from resnet_bench.study.plan import Plan, format_seconds, work
+from resnet_bench.study.progress import Clock, Progress
+from resnet_bench.study.rate import rate_of
 from resnet_bench.study.session import Session
-from resnet_bench.text import counted, visible
-from resnet_bench.timing import time_in_turn
+from resnet_bench.study.stopping import StopRequest
+from resnet_bench.study.sweep import Outcome, collect_now, collecting, open_plan, prepare
+from resnet_bench.study.threads import Threads, choose_threads
+from resnet_bench.text import counted
 
-WAIT_SECONDS = 1.0
-PROBE_SECONDS = 0.05  # at least: a step of a real network takes longer
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a sweep did."""
+class Here:
+    """This machine, as a study is trained on it."""
 
-    rows: list[RunRow]  # all finished runs of the folder
-    failed: list[str]  # one line per run that failed in this sweep
+    study: StudyFolder
+    options: TrainOptions
+    device: torch.device
+    execution: Execution
+    threads: Threads
+
+    @classmethod
+    def of(cls, study: StudyFolder, options: TrainOptions) -> Here:
+        """Find the device and settle precision and threads. UsageError if the study is made with others."""
+        device = find_device(options.device)
+        execution = execution_of(study, options, device.type)
+        settled = execution.threads if device.type == "cpu" else None
+        threads = choose_threads(study.path, settled, options.threads, cores.cores_here(), options.jobs)
+        configure(device, threads.number, execution.precision)
+        return cls(study, options, device, execution, threads)
+
+    def sweep(self, dataset: Dataset, plan: Plan, weights: Weights | None, stop: StopRequest, say: Say) -> Outcome:
+        """Do what is left of the plan, and measure the networks' cost if that is asked for; errors as of `sweep`."""
+        session = self._open(dataset, weights, stop)
+        say(f"device {session.fingerprint.device}, {self.threads}, {self.execution.precision}")
+        if self.threads.warning:
+            say(self.threads.warning)
+        session = prepare(session, plan, self.options.mode, say)
+        outcome = sweep(session, plan, quiet=self.options.quiet, hours=self.options.hours)
+        if self.options.cost:
+            stop.raise_if_asked()
+            _measure_cost(session, say)
+        return outcome
+
+    def _open(self, dataset: Dataset, weights: Weights | None, stop: StopRequest) -> Session:
+        try:
+            return Session.open(
+                self.study,
+                dataset,
+                self.device,
+                execution=self.execution,
+                checkpoint_seconds=self.options.checkpoint_seconds,
+                stop=stop,
+                jobs=self.options.jobs,
+                weights=weights,
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise Failure(
+                    f"{dataset.name} does not fit into the memory of {self.device}; free some, or use --device cpu"
+                ) from None
+            raise
 
 
-@busy("trying a few steps")
-def probe_rate(plan: Plan, session: Session) -> float:
-    """Work per second of the shallowest network to do, in eager mode, from a few steps on this device."""
-    run = plan.todo[0]
-    job = session.job(run, EAGER)
-    step, draws = job.make_step(job.initial_state("")), job.stream.draws(0)
-    seconds = time_in_turn([lambda: step(draws)], session.data.device, 1, PROBE_SECONDS, warmup_steps=1)[0][0]
-    return run.batch_size / seconds * network_macs(run, plan.shape)
+def _measure_cost(session: Session, say: Say) -> None:
+    """Count and time the study's networks. Incomplete if that fails."""
+    from resnet_bench.cost.counting import write_complexity
+    from resnet_bench.cost.throughput import ROUNDS, Bench, Rules, measure_throughput
+
+    dataset = session.dataset
+    try:
+        number = write_complexity(session.study, dataset.image_shape, len(dataset.classes))
+        say(f"{number} networks counted into {session.study.path / 'complexity.csv'}")
+        if session.jobs > 1:
+            say("throughput is not measured with --jobs: call resnet-bench throughput later")
+            return
+        images = dataset.image_shape, len(dataset.classes)
+        bench = Bench.of(*images, session.data.device, session.execution, rules=Rules.of(session.study))
+        measure_throughput(session.study, bench, ROUNDS, say)
+    except Failure as failure:  # what was trained can be reported all the same
+        raise Incomplete(str(failure), session.study.path) from None
 
 
-def prepare(session: Session, plan: Plan, mode: str, say: Callable[[str], None]) -> Session:
-    """Check what would stop the sweep, and settle the mode of the study; gives the session to sweep with.
-
-    Raises:
-        UsageError: the folder holds runs that these cannot be compared with.
-        Failure: too little room, or the study's mode cannot be built here.
-    """
-    check(session.study, plan, session.dataset, session.execution)
-    return choose_execution(session, plan, mode, lambda: plan.train_seconds(_probed_rate(session, plan)), say)
-
-
-def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
+def sweep(session: Session, plan: Plan, *, quiet: bool = False, hours: float | None = None) -> Outcome:
     """Do what is left of the plan. A run that fails is reported and does not stop the others.
 
     Several processes may sweep one study at once: each run is done by one of them.
+
+    Args:
+        session: with the study's folder and data.
+        plan: whose runs are done in their order.
+        quiet: say nothing.
+        hours: after which it will be asked to stop; it is only said what will be finished then.
 
     Raises:
         Stopped: the process was asked to stop; everything is saved.
@@ -78,155 +126,24 @@ def sweep(session: Session, plan: Plan, *, quiet: bool = False) -> Outcome:
     if not settled.agrees(session.execution):
         raise UsageError(f"{session.study.path}: the study is made in {settled}, not in {session.execution}")
     open_plan(session.study, plan, session.dataset)
-    failed = _run_all(session, plan, quiet) if plan.todo else []
+    failed = _run_all(session, plan, quiet, hours) if plan.todo else []
     return Outcome(collect_now(session.study), failed)
 
 
-@busy("waiting until no other process writes here")
-def open_plan(study: StudyFolder, plan: Plan, dataset: Dataset) -> None:
-    """Write down what the study consists of, and how its images were split.
-
-    Raises:
-        UsageError: the study holds other configurations of these runs, or other images.
-    """
-    with study.lock():
-        study.add_to_plan(plan.runs, plan.settings)
-        if not dataset.split:
-            return
-        rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in dataset.split]
-        path = study.path / SPLIT.file
-        if path.exists() and read_csv(path, SPLIT) != rows:
-            raise UsageError(f"{path}: the study was begun with other images of {dataset.name}; use another RESULTS=")
-        write_csv(path, SPLIT, rows)
-
-
-def rate_of(session: Session, plan: Plan) -> float:
-    """Work per second of one run after the other, from finished runs, else from a few steps."""
-    rate = plan.measured_rate(session.fingerprint.device)
-    return rate or _probed_rate(session, plan) * (COMPILE_GAIN if session.execution.mode == "compile" else 1)
-
-
-def _probed_rate(session: Session, plan: Plan) -> float:
-    try:
-        return probe_rate(plan, session)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        return typical_rate(session.data.device.type, session.fingerprint.threads)  # the runs will say what is wrong
-
-
-@busy("waiting until no other process writes here")
-def collect_now(study: StudyFolder) -> list[RunRow]:
-    """Collect what is finished; its rows."""
-    with study.lock():
-        return collect(study)
-
-
-def _run_all(session: Session, plan: Plan, quiet: bool) -> list[str]:
-    rate = rate_of(session, plan) * (1 if plan.done else session.jobs)
+def _run_all(session: Session, plan: Plan, quiet: bool, hours: float | None) -> list[str]:
+    on_cpu = session.data.device.type == "cpu"
+    # On a GPU, runs that were finished before may have had it to themselves.
+    alike = on_cpu or not plan.done
+    rate = rate_of(session, plan) * (session.jobs if alike else 1)
     clock = Clock(sum(work(run, plan.shape) for run in plan.todo), rate)
-    on_cpu = session.data.device.type == "cpu" and not quiet
-    watch = Watch(session.jobs, session.fingerprint.threads) if on_cpu else None
+    watch = Watch(session.jobs, session.fingerprint.threads) if on_cpu and not quiet else None
     with Progress(len(plan.todo), clock, quiet, session.jobs, watch) as progress:
         side_by_side = f", {session.jobs} side by side" if session.jobs > 1 else ""
         seconds = format_seconds(plan.seconds(rate))
-        progress.say(f"{counted(len(plan.todo), 'run')} to do{side_by_side}, about {seconds} on this machine")
+        progress.tell(Note(f"{counted(len(plan.todo), 'run')} to do{side_by_side}, about {seconds} on this machine"))
+        if hours is not None:
+            progress.tell(Note(forecast(plan, hours, rate, session.jobs)))
         with collecting(session.study):
             if session.jobs > 1:
                 return run_side_by_side(session, plan, progress)
-            return run_what_is_free(session, plan, progress.lines[0])
-
-
-def run_what_is_free(session: Session, plan: Plan, progress: Listener) -> list[str]:
-    """Do each run that no other process works on, until all are finished; one line per run that failed here."""
-    failed: list[str] = []
-    taken = [run for run in plan.todo if not do_if_free(session, run, plan.shape, progress, failed)]
-    started = time.monotonic()
-    if taken:
-        progress.waiting(len(taken))
-    while taken:  # a process that dies frees its runs, and then they are done here
-        with busy("waiting for other processes", started):
-            time.sleep(WAIT_SECONDS)
-        session.stop.raise_if_asked()
-        taken = [run for run in taken if not do_if_free(session, run, plan.shape, progress, failed)]
-    return failed
-
-
-@contextlib.contextmanager
-def collecting(study: StudyFolder) -> Iterator[None]:
-    """Collect what is finished also when the sweep is broken off; the reason for that is what is told."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Exception), study.lock(timeout=3):  # not longer: it was asked to stop
-            collect(study)
-        raise
-
-
-def do_if_free(session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str]) -> bool:
-    """Do the run unless another process does; False if one is at it now.
-
-    Raises:
-        Gone: the study's folder is not there any more.
-        Failure, UsageError: what makes it pointless to go on with any run, see `run.execute`.
-    """
-    folder = session.study.run(run.run_id)
-    try:
-        if not folder.path.parent.is_dir():
-            raise gone(session.study.path)
-        make_own_folder(folder.path)
-        with folder.lock(timeout=0) as lock:
-            if folder.result.exists():
-                progress.skip(run, work(run, shape), "done by another process")
-            else:
-                _run_one(session, run, shape, progress, failed, lock)
-    except Taken:
-        return False
-    except OSError as error:
-        raise cannot_write(folder.path, error, BYTES_PER_RUN) from None
-    return True
-
-
-def _run_one(
-    session: Session, run: RunConfig, shape: DataShape, progress: Listener, failed: list[str], lock: Lock
-) -> None:
-    folder = session.study.run(run.run_id)
-    progress.start(run, work(run, shape))
-    try:
-        row = execute(session, run, progress, lambda: folder.check_owned(lock))
-    except Exception as error:  # whatever it was, the other runs go on
-        text = _why_failed(session, folder, lock, error)
-        progress.finish(f"FAILED, {text}")
-        failed.append(f"{run.title}: {text}")
-    else:
-        progress.finish(describe(row))
-    session.stop.raise_if_asked()
-
-
-def _why_failed(session: Session, folder: RunFolder, lock: Lock, error: Exception) -> str:
-    """What to tell of a run that failed; the whole trace is kept with it. Raises what is not about this run alone."""
-    try:
-        folder.check_owned(lock)
-    except Lost as lost:  # whatever else went wrong in a folder that is not this process's any more
-        if not folder.path.parent.is_dir():
-            raise gone(session.study.path) from None
-        return str(lost)
-    if isinstance(error, Failure | UsageError):
-        raise error
-    write_atomically(folder.failure, visible(traceback.format_exc()).encode())
-    return f"{_advice(error)} (see {folder.failure})"
-
-
-def _advice(error: Exception) -> str:
-    if is_out_of_memory(error):
-        return "out of memory; free some, or use a larger device: the batch size is part of the protocol"
-    return first_line(error)
-
-
-def describe(row: RunRow) -> str:
-    """A finished run in a few words."""
-    seconds = format_seconds(row.train_seconds + row.eval_seconds)
-    if row.status == "diverged":
-        return f"diverged at step {row.diverged_step}, in {seconds}"
-    errors = f"train {row.final_train_clean_top1_err:.2f} %, test {row.final_test_top1_err:.2f} % error"
-    return f"{errors}, in {seconds} ({row.img_per_sec:.0f} img/s)"
+            return run_what_is_free(session, plan, progress.lines[0].tell)

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
@@ -20,7 +21,18 @@ from resnet_bench.study.lock import Taken, check_lockable
 from resnet_bench.study.plan import DataShape, Plan, network_size
 from resnet_bench.text import counted
 
+if TYPE_CHECKING:
+    from resnet_bench.data.dataset import Dataset
+
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
+
+
+class Incomplete(Failure):
+    """Some runs failed, or their cost could not be measured; what was done is finished and collected in `folder`."""
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 def check_writable(study: StudyFolder) -> None:

@@ -186,12 +186,13 @@ class StudyFolder:
         return RunFolder(self.path / "runs" / run_id)
 
     def run_folders(self) -> list[RunFolder]:
-        """Every run that was ever started, by name."""
+        """Every run that was ever started, by name; hidden folders are copies that are not whole."""
         runs = self.path / "runs"
         if not runs.is_dir():
             return []
         with os.scandir(runs) as entries:
-            return [RunFolder(runs / name) for name in sorted(entry.name for entry in entries if entry.is_dir())]
+            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return [RunFolder(runs / name) for name in names]
 
     def in_work(self) -> list[RunFolder]:
         """The runs that some process works on now."""

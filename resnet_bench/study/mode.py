@@ -11,7 +11,7 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import Execution, auto_mode
 from resnet_bench.networks import display_name
-from resnet_bench.study.plan import Plan
+from resnet_bench.study.plan import Plan, work
 from resnet_bench.study.session import Session
 from resnet_bench.timing import time_in_turn
 from resnet_bench.training.step import TrainStep
@@ -82,8 +82,14 @@ def _describe(execution: Execution) -> str:
 
 
 def _networks(plan: Plan) -> list[RunConfig]:
-    """A run for each different network, and shape of its batches, that is left to train."""
-    return list({(run.network, run.batch_size, run.image_side): run for run in reversed(plan.todo)}.values())[::-1]
+    """A run for each different network, and shape of its batches, that is left to train, the smallest first.
+
+    What fails does so soon.
+    """
+    there: dict[tuple[object, ...], RunConfig] = {}
+    for run in plan.todo:
+        there.setdefault((run.network, run.batch_size, run.image_side), run)
+    return sorted(there.values(), key=lambda run: work(run, plan.shape))
 
 
 def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say) -> str | None:

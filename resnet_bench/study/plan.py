@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from resnet_bench.complexity import Complexity, complexity
@@ -77,9 +77,31 @@ def network_size(run: RunConfig, shape: DataShape) -> Complexity:
     return complexity(run.network, in_channels=channels, image_size=(height, width))
 
 
+def in_order(runs: Iterable[RunConfig], shape: DataShape, settings: Mapping[str, str]) -> list[RunConfig]:
+    """One seed after the other, so that the first is soon complete; of a seed the longest runs first, twins together.
+
+    Args:
+        runs: of a study.
+        shape: of its images.
+        settings: by run id, what varies within the study beside network and seed.
+    """
+    runs = list(runs)
+    cells = {run.run_id: (run.seed, run.depth, settings.get(run.run_id, "")) for run in runs}
+    longest: dict[tuple[int, int, str], float] = {}
+    for run in runs:
+        cell = cells[run.run_id]
+        longest[cell] = max(work(run, shape), longest.get(cell, 0.0))
+
+    def place(run: RunConfig) -> tuple[object, ...]:
+        cell = cells[run.run_id]
+        return run.seed, -longest[cell], cell, run.arch != "plain", run.arch, run.shortcut
+
+    return sorted(runs, key=place)
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The runs of one sweep, in the order they are done."""
+    """The runs of one sweep, in the order they are done: see `in_order`."""
 
     runs: list[RunConfig]
     done: dict[str, RunRow]  # finished runs of the study's folder, by run id

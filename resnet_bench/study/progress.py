@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
 
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
@@ -16,11 +14,22 @@ from resnet_bench.busy import life_signs
 from resnet_bench.config.run import RunConfig
 from resnet_bench.crowding import Watch
 from resnet_bench.results.rows import CurveRow
+from resnet_bench.study.events import (
+    Event,
+    Note,
+    Resumed,
+    RowWritten,
+    RunFinished,
+    RunSkipped,
+    RunStarted,
+    Stepped,
+    Waiting,
+    Working,
+)
 from resnet_bench.study.plan import format_seconds
 from resnet_bench.terminal import LOG_SECONDS, console, say, wipe
 from resnet_bench.text import counted, one_line
 
-REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0
 
 
@@ -45,34 +54,6 @@ class Clock:
         return (self.total - done) / rate
 
 
-class Listener(Protocol):
-    """Who is told about one run after the other: start; then resume, step and row; then finish. Or skip."""
-
-    def say(self, line: str) -> None:
-        """A line that stays, above the bars."""
-
-    def waiting(self, count: int) -> None:
-        """All runs left to do are worked on by other processes."""
-
-    def start(self, run: RunConfig, run_work: float) -> None:
-        """A run begins."""
-
-    def resume(self, step: int) -> None:
-        """The run goes on from a checkpoint: what was done before is no work of this sweep."""
-
-    def step(self, step: int, error: Callable[[], float]) -> None:
-        """A step is done; `error` reads the running training error from the device, so it is asked for rarely."""
-
-    def row(self, row: CurveRow) -> None:
-        """A row was written."""
-
-    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
-        """A run that is not this process's to do; `why` in a few words."""
-
-    def finish(self, outcome: str) -> None:
-        """A run ended; `outcome` says how, in a few words."""
-
-
 class Progress:
     """Tells a person how far a sweep is. `with Progress(...)`; each of `jobs` lines follows one run at a time."""
 
@@ -91,7 +72,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if not self.quiet:
-            self._entered.enter_context(life_signs(self.lines[0].working))
+            first = self.lines[0]
+            self._entered.enter_context(life_signs(lambda what, seconds: first.tell(Working(what, seconds))))
         wipe()
         if self.console.is_terminal and not self.quiet:
             texts = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]"))
@@ -113,6 +95,10 @@ class Progress:
             self.bars.refresh()
             self.bars.stop()
 
+    def tell(self, event: Event) -> None:
+        """Take what is of no particular run."""
+        self.lines[0].tell(event)
+
     def say(self, line: str) -> None:
         """A line that stays, above the bars."""
         if self.bars is not None:
@@ -121,7 +107,7 @@ class Progress:
             say(one_line(line))
 
     def look(self) -> None:
-        """Say if other programs have taken the cores, or left them; called at every step."""
+        """Say if other programs have taken the cores, or left them; called while steps are made."""
         line = self.watch.look() if self.watch else None
         if line:
             self.say(line)
@@ -140,7 +126,7 @@ class Progress:
 
 
 class RunLine:
-    """One line of a Progress: the run that goes on there, if any. A Listener."""
+    """One line of a Progress, which listens to one stream of events: the run that goes on there, if any."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -149,34 +135,46 @@ class RunLine:
         self._number, self._name, self._steps, self._work, self._resumed, self._last = 0, "", 1, 0.0, 0, 0.0
         self._told = ""
 
-    def say(self, line: str) -> None:
-        """A line that stays, above the bars."""
-        self.progress.say(line)
+    def tell(self, event: Event) -> None:
+        """Show what happened."""
+        match event:
+            case Note(line):
+                self.progress.say(line)
+            case RunStarted(run, work):
+                self._start(run, work)
+            case Resumed(step):
+                self._resume(step)
+            case Stepped(step, error):
+                self._step(step, error)
+            case RowWritten(row):
+                self._row(row)
+            case Working(what, seconds):
+                self._working(what, seconds)
+            case RunFinished(_, outcome):
+                self._finish(outcome)
+            case RunSkipped(run, work, why):
+                self._skip(run, work, why)
+            case Waiting(runs):
+                self.progress.say(f"waiting for {counted(runs, 'run')} that other processes work on")
 
-    def waiting(self, count: int) -> None:
-        """All runs left to do are worked on by other processes."""
-        self.say(f"waiting for {counted(count, 'run')} that other processes work on")
-
-    def start(self, run: RunConfig, run_work: float) -> None:
-        """A run begins."""
+    def _start(self, run: RunConfig, work: float) -> None:
         self.progress.seen.add(run.run_id)
         self._number = len(self.progress.seen)
         self._name = one_line(run.title)
         self._told = ""
-        self._steps, self._work, self._last, self._resumed, self.done = run.steps, run_work, 0.0, 0, 0.0
+        self._steps, self._work, self._last, self._resumed, self.done = run.steps, work, 0.0, 0, 0.0
         if self.progress.watch is not None:
             self.progress.watch.begin()
         if (bars := self.progress.bars) is not None:
             bars.update(self.bar, description=self._name, total=run.steps, completed=0, text="", visible=True)
 
-    def resume(self, step: int) -> None:
-        """The run goes on from a checkpoint: what was done before is no work of this sweep."""
+    def _resume(self, step: int) -> None:
         self._resumed = step
         self.progress.clock.total -= self._work * step / self._steps
-        self.say(f"{self._name}: goes on from step {step}")
+        self.progress.say(f"{self._name}: goes on from step {step}")
 
-    def working(self, what: str, seconds: float) -> None:
-        """What the run is at while it makes no steps, and for how long: beside its bar, or as a line, once."""
+    def _working(self, what: str, seconds: float) -> None:
+        """Beside the run's bar, or as a line, once."""
         if (bars := self.progress.bars) is not None:
             bars.update(self.bar, text=one_line(f"{what} {seconds:.0f} s"), visible=True)
             self.progress.refresh()
@@ -187,19 +185,14 @@ class RunLine:
     def _advance(self, step: int) -> None:
         self.done = self._work * (step - self._resumed) / self._steps
 
-    def step(self, step: int, error: Callable[[], float]) -> None:
-        """A step is done; `error` is asked for rarely."""
+    def _step(self, step: int, error: float) -> None:
         self.progress.look()
-        now = time.monotonic()
-        if (bars := self.progress.bars) is None or now - self._last < REFRESH_SECONDS:
-            return
-        self._last = now
-        self._advance(step)
-        bars.update(self.bar, completed=step, text=f"{error():5.1f} % error  {step}/{self._steps}")
-        self.progress.refresh()
+        if (bars := self.progress.bars) is not None:
+            self._advance(step)
+            bars.update(self.bar, completed=step, text=f"{error:5.1f} % error  {step}/{self._steps}")
+            self.progress.refresh()
 
-    def row(self, row: CurveRow) -> None:
-        """A row was written."""
+    def _row(self, row: CurveRow) -> None:
         now = time.monotonic()
         self._advance(row.step)
         if self.progress.bars is not None or now - self._last < LINE_SECONDS or row.step == self._steps:
@@ -208,23 +201,22 @@ class RunLine:
         errors = f"error % train {row.train_clean_top1_err:.1f} test {row.test_top1_err:.1f}"
         self._say_numbered(f"step {row.step}/{self._steps}, {errors}, {self.progress.left()} left")
 
-    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
-        """A run that is not this process's to do; not told of one that another line has done."""
+    def _skip(self, run: RunConfig, work: float, why: str) -> None:
+        """Not told of a run that another line has done."""
         if run.run_id not in self.progress.seen:
-            self.start(run, run_work)
-            self.progress.clock.total -= run_work
+            self._start(run, work)
+            self.progress.clock.total -= work
             self._say_numbered(why)
 
-    def finish(self, outcome: str) -> None:
-        """A run ended; `outcome` says how, in a few words."""
+    def _finish(self, outcome: str) -> None:
         self._advance(self._steps)
         self.progress.clock.done += self.done
         self.done = 0.0
         if self.progress.bars is not None:
-            self.say(f"{self._name}: {outcome}")
+            self.progress.say(f"{self._name}: {outcome}")
             self.progress.refresh()
         else:
             self._say_numbered(outcome)
 
     def _say_numbered(self, text: str) -> None:
-        self.say(f"[{self._number}/{self.progress.num_runs}] {self._name}: {text}")
+        self.progress.say(f"[{self._number}/{self.progress.num_runs}] {self._name}: {text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,8 @@ from resnet_bench.files import Guard, publish, remove_temporaries, write_json
 from resnet_bench.machine import ForeignLoad
 from resnet_bench.results.rows import SCHEMA_VERSION, ConfusionRow, CurveRow, RunRow, input_size_of
 from resnet_bench.results.tables import CONFUSION, CURVES, SIGNALS, write_csv
+from resnet_bench.study.events import Note, Resumed, RowWritten, Stepped, Tell
 from resnet_bench.study.folder import RunFolder, result_json
-from resnet_bench.study.progress import Listener
 from resnet_bench.study.records import read_json
 from resnet_bench.study.session import Session
 from resnet_bench.study.stopping import Stopped, StoppedAtOnce
@@ -25,18 +26,21 @@ from resnet_bench.training.expected import Expected, check_stored
 from resnet_bench.training.loop import fit
 from resnet_bench.training.state import Job, TrainState
 
+TELL_SECONDS = 1.0
+
 
 class RunSink:
-    """Writes a run's rows and checkpoints to its folder, while it is this process's, and tells the progress display."""
+    """Writes a run's rows and checkpoints to its folder, while it is this process's, and tells of them."""
 
-    def __init__(self, session: Session, config: RunConfig, progress: Listener, guard: Guard) -> None:
+    def __init__(self, session: Session, config: RunConfig, tell: Tell, guard: Guard) -> None:
         self.session = session
         self.guard = guard
         self.config = config
         self.folder = session.study.run(config.run_id)
         self.identity = session.identity(config)
         self.classes = session.dataset.classes
-        self.progress = progress
+        self.tell = tell
+        self.told = -math.inf
         self.saved = time.monotonic()
         self.load = ForeignLoad()
 
@@ -45,13 +49,16 @@ class RunSink:
         self.load = ForeignLoad()
 
     def step(self, state: TrainState) -> None:
-        """Show where the run is."""
-        self.progress.step(state.step, state.running_error)
+        """Tell where the run is, once a second: the error is read from the device."""
+        now = time.monotonic()
+        if now - self.told >= TELL_SECONDS:
+            self.told = now
+            self.tell(Stepped(state.step, state.running_error()))
 
     def row(self, state: TrainState) -> None:
         """Write all rows so far: each file is whole at any instant."""
         write_tables(self.folder, state, self.classes, self.guard)
-        self.progress.row(state.rows[-1])
+        self.tell(RowWritten(state.rows[-1]))
 
     def wants_pause(self) -> bool:
         """Is a checkpoint due, or was the process asked to stop."""
@@ -91,7 +98,7 @@ def write_tables(folder: RunFolder, state: TrainState, classes: Sequence[str], g
         write_csv(folder.table(CONFUSION), CONFUSION, counts, guard)
 
 
-def execute(session: Session, config: RunConfig, progress: Listener, guard: Guard) -> RunRow:
+def execute(session: Session, config: RunConfig, tell: Tell, guard: Guard) -> RunRow:
     """Train one run that is not finished yet, from its last checkpoint if there is one, and publish its result.
 
     The caller holds the run's lock; `guard` is asked before each write whether that still makes the run its own.
@@ -109,9 +116,9 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
     _claim(folder, identity, guard)
     job = session.job(config)
     state = job.initial_state(identity["dataset_digest"])
-    _go_on(folder, state, Expected.of_state(state, config, identity, job.data.num_classes), progress)
+    _go_on(folder, state, Expected.of_state(state, config, identity, job.data.num_classes), tell)
     history = _record_attempt(session, folder, state.step, guard)
-    sink = RunSink(session, config, progress, guard)
+    sink = RunSink(session, config, tell, guard)
     try:
         with session.stop.politely():
             fit(state, job, sink)
@@ -147,7 +154,7 @@ def _claim(folder: RunFolder, identity: dict[str, Any], guard: Guard) -> None:
     write_json(folder.config, identity, guard)
 
 
-def _go_on(folder: RunFolder, state: TrainState, expected: Expected, progress: Listener) -> None:
+def _go_on(folder: RunFolder, state: TrainState, expected: Expected, tell: Tell) -> None:
     """Bring the initial state to the last checkpoint, if there is a good one."""
     try:
         stored, notes = checkpoint.load(folder.path, lambda fields: check_stored(fields, expected))
@@ -156,11 +163,11 @@ def _go_on(folder: RunFolder, state: TrainState, expected: Expected, progress: L
             f"{folder.path}: the checkpoint is of another configuration or other data; use another RESULTS="
         ) from None
     for note in notes:
-        progress.say(note)
+        tell(Note(note))
     if stored is None:
         return
     checkpoint.restore(state, stored)
-    progress.resume(state.step)
+    tell(Resumed(state.step))
 
 
 def _record_attempt(session: Session, folder: RunFolder, step: int, guard: Guard) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,8 +17,16 @@ EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130, signal.SIGHUP: 129}
 REPEATED_SECONDS = 1.0
 
 
-class Stopped(BaseException):
-    """The process was asked to stop. Not an Exception: nothing that handles failures may swallow it."""
+def in_main_thread() -> bool:
+    """Only it may say what becomes of signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop. Not an Exception: nothing that handles failures may swallow it.
+
+    A KeyboardInterrupt, whatever asked, so that scripts and notebooks take it for what it is.
+    """
 
     def __init__(self, number: int) -> None:
         self.exit_code = EXIT_CODES[signal.Signals(number)]
@@ -32,23 +41,50 @@ class StoppedAtOnce(Stopped):
         self.args = (f"stopped at once by {signal.Signals(number).name}; what was on disk is intact",)
 
 
-class StopRequest:
-    """Whether a signal has asked to stop. Inside `politely` the first one only asks; elsewhere it stops at once."""
+class TimeIsUp(Stopped):
+    """So much time was given, and it is over."""
 
     def __init__(self) -> None:
+        KeyboardInterrupt.__init__(self, "the time is over; everything is saved")
+        self.exit_code = 0
+
+
+class StopRequest:
+    """Whether a signal, or the time, has asked to stop.
+
+    Inside `politely` the first signal only asks; elsewhere it stops at once.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._number: int | None = None
+        self._clock, self._end = clock, math.inf
         self._polite = False
         self._left = -math.inf  # when a signal was last answered by stopping at once
 
     @property
     def asked(self) -> bool:
-        """Did a signal come."""
-        return self._number is not None
+        """Did a signal come, or is the time over."""
+        return self._number is not None or self._clock() >= self._end
 
     def raise_if_asked(self, *, saved: bool = True) -> None:
-        """Raise Stopped if a signal came; StoppedAtOnce if not everything could be saved."""
+        """Raise Stopped if a signal came, StoppedAtOnce if not everything could be saved; TimeIsUp if the time is."""
         if self._number is not None:
             raise (Stopped if saved else StoppedAtOnce)(self._number)
+        if self._clock() >= self._end:
+            raise TimeIsUp
+
+    @contextmanager
+    def within(self, hours: float | None) -> Iterator[None]:
+        """While this is entered, the time is over after so many hours; None: never."""
+        before = self._end
+        self._end = math.inf if hours is None else self._clock() + 3600 * hours
+        try:
+            yield
+        finally:
+            self._end = before
 
     @contextmanager
     def politely(self) -> Iterator[None]:
@@ -72,15 +108,15 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handle the signals while this is entered; only the main thread may enter it.
+        """Handle the signals while this is entered, if by the main thread: no other can.
 
         Under `nohup` SIGHUP stays ignored. SIGINT does not: shells have what they start in the background ignore it,
-        and `study.jobs` has its workers do so until they are here.
+        and `executors.jobs` has its workers do so until they are here.
         """
         before = {
             number: signal.signal(number, self._handle)
             for number in EXIT_CODES
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+            if in_main_thread() and (number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN)
         }
         try:
             yield self

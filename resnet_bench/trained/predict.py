@@ -15,7 +15,6 @@ from resnet_bench.busy import busy
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.errors import UsageError
-from resnet_bench.terminal import columns
 from resnet_bench.text import to_json_text
 
 BATCH = 100
@@ -106,19 +105,6 @@ def predict(
             correct = classes[label] == example.actual if example.actual in classes else None
             predictions.append(Prediction(example, classes[label], probability, correct))
     return predictions
-
-
-def to_table(predictions: Sequence[Prediction]) -> str:
-    """For the terminal; the last line counts, where actual classes are known."""
-    labelled = any(p.example.actual is not None for p in predictions)
-    known = [p.correct for p in predictions if p.correct is not None]
-    header = ["image", "predicted", *(["actual", "right"] if labelled else []), "probability"]
-    rows = []
-    for p in predictions:
-        told = [p.example.actual or "-", {True: "yes", False: "NO", None: "-"}[p.correct]] if labelled else []
-        rows.append([p.example.name, p.predicted, *told, f"{100 * p.probability:.1f} %"])
-    counted = f"{sum(known)} of {len(known)} right\n" if known else ""
-    return columns(header, rows, len(header) - 1) + counted
 
 
 def to_json(predictions: Sequence[Prediction]) -> str:

@@ -22,14 +22,16 @@ from resnet_bench import busy as busy_module
 from resnet_bench import terminal
 from resnet_bench.busy import Signs, busy, life_signs
 from resnet_bench.cli import main, make_parser
+from resnet_bench.cli.networks import prediction_table
 from resnet_bench.cli.shared import check_folder
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.known import KNOWN
 from resnet_bench.hush import libraries_hushed
+from resnet_bench.study.events import Note, RunFinished, RunStarted, Working
 from resnet_bench.study.progress import Clock, Progress
 from resnet_bench.terminal import LifeLine, columns, complain, progress_line, say, sayer
 from resnet_bench.text import command, listing
-from resnet_bench.trained.predict import Example, Prediction, to_json, to_table
+from resnet_bench.trained.predict import Example, Prediction, to_json
 from resnet_bench.training.step import TrainStep
 from tests import studies
 
@@ -95,7 +97,7 @@ def test_json_is_valid_and_says_the_same_after_it_was_printed(capsys: pytest.Cap
     assert out.isprintable() or set(filter(lambda c: not c.isprintable(), out)) == {"\n"}
     row = json.loads(out)[0]
     assert (row["image"], row["predicted"], row["actual"]) == (HOSTILE, HOSTILE, "[b]")
-    assert SHOWN in to_table(predictions())
+    assert SHOWN in prediction_table(predictions())
 
 
 @pytest.mark.parametrize("words", [["sweep\x1b[2J\nx"], ["status", "a", "\x1b]0;x\x07\nresnet-bench: done"]])
@@ -307,10 +309,10 @@ def a_run() -> RunConfig:
 def test_a_log_of_a_sweep_says_once_what_its_run_is_at(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(1, Clock(1.0, 1.0)) as progress:
         line = progress.lines[0]
-        line.start(a_run(), 1.0)
+        line.tell(RunStarted(a_run(), 1.0))
         for seconds in (1.0, 5.0, 6.0):
-            line.working("compiling the network", seconds)
-        line.finish("done [b]:dog:\x1b")
+            line.tell(Working("compiling the network", seconds))
+        line.tell(RunFinished(a_run(), "done [b]:dog:\x1b"))
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"[1/1] plain-8 seed 0: {text}" for text in ("compiling the network ...", "done [b]:dog:\\x1b")]
 
@@ -321,9 +323,9 @@ def test_a_bar_shows_what_its_run_is_at(screen: Screen, monkeypatch: pytest.Monk
     with Progress(1, Clock(1.0, 1.0)) as progress:
         assert isinstance(progress.bars, Bars)
         line = progress.lines[0]
-        line.start(a_run(), 1.0)
-        line.working("compiling [red]\x1b[2J", 7.0)
-        progress.say("[b]kept[/b] :dog:\x1b[2J\nx")
+        line.tell(RunStarted(a_run(), 1.0))
+        line.tell(Working("compiling [red]\x1b[2J", 7.0))
+        progress.tell(Note("[b]kept[/b] :dog:\x1b[2J\nx"))
     assert "compiling [red]\\x1b[2J 7 s" in screen.getvalue()
     assert "[b]kept[/b] :dog:\\x1b[2J\\nx" in screen.getvalue()
 

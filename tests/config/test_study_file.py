@@ -61,7 +61,9 @@ WHOLE = Study(
     dataset="mine.data:load",
     seeds=(3,),
     networks=Networks(
-        arms=("plain", "residual-b", "mynet"), depths=(8,), builders={"mynet": "tests.owned:deep", "plain": "tests.conftest:f"}
+        arms=("plain", "residual-b", "mynet"),
+        depths=(8,),
+        builders={"mynet": "tests.owned:deep", "plain": "tests.conftest:f"},
     ),
     protocol=Protocol(
         name="x/2", steps=10, batch_size=3, lr=1e-5, lr_drops=(0.25, 7), lr_warmup=1, lr_warmup_from_depth=8,

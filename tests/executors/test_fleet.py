@@ -20,11 +20,13 @@ from resnet_bench.execution import EAGER, Execution
 from resnet_bench.executors.ray import fleet as fleet_module
 from resnet_bench.executors.ray import nodes as nodes_module
 from resnet_bench.executors.ray import worker
-from resnet_bench.executors.ray.fleet import Board, Fleet, sweep_on_ray
+from resnet_bench.executors.ray.board import Board
+from resnet_bench.executors.ray.fleet import Fleet, sweep_on_ray
 from resnet_bench.executors.ray.nodes import Nodes, connected
 from resnet_bench.executors.ray.shared import GO_ON, STOP, Answer, Demand, Flag, Settled, Shared, Terms, versions
 from resnet_bench.results.rows import CurveRow
 from resnet_bench.results.tables import CURVES, write_csv
+from resnet_bench.study.events import RunFinished
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan, work
 from resnet_bench.study.progress import Clock, Progress
@@ -161,13 +163,13 @@ def do(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[l
 Do = Callable[..., tuple[list[str], list[str]]]
 
 
-def test_all_are_done_the_longest_first(do: Do) -> None:
+def test_all_are_done_in_the_order_of_the_plan(do: Do) -> None:
     short, long = small_runs(2)
     runs = (short, replace(long, steps=80), replace(long, steps=40, seed=7))
     ray = Actor({"a": 1, "b": 1}, {"look": lambda *_: FIT, "do_run": done})
     failed, said = do(ray, runs)
     assert not failed and "[3/3]" in said[-1]
-    assert [run for run, _ in ray.done] == [runs[1].run_id, runs[2].run_id, runs[0].run_id]
+    assert [run for run, _ in ray.done] == [run.run_id for run in runs]
 
 
 def test_a_node_that_does_not_see_the_folder_ends_all_before_anything_begins(do: Do) -> None:
@@ -373,7 +375,7 @@ def test_time_left_does_not_count_what_was_done_before(shared: Shared) -> None:
     with Progress(2, Clock(0.0, 1e6), quiet=True) as progress:
         board = Board(progress, shared.terms.study, plan)
         assert progress.clock.total == work(run, shared.shape) / 2 + work(other, shared.shape)
-        board.over(run, "done")
+        board.tell(RunFinished(run, "done"))
         assert progress.clock.done == work(run, shared.shape) / 2
 
 

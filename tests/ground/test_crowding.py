@@ -13,6 +13,7 @@ import pytest
 from resnet_bench.cores import Cores, Quota
 from resnet_bench.crowding import CROWDED_SECONDS, FREE_SECONDS, Judge, Meter, Pool, Reading, Watch, pools_of
 from resnet_bench.machine import _seconds_below, own_seconds
+from resnet_bench.study.events import Stepped
 from resnet_bench.study.progress import Clock, Progress
 
 
@@ -151,7 +152,7 @@ def test_a_sweep_says_it_on_a_terminal_and_in_a_log(capsys: pytest.CaptureFixtur
         with Progress(1, Clock(1.0, 1.0), quiet=quiet, watch=watch) as progress:
             for step in range(60):
                 machine.goes_on(0.5, others=1.5)
-                progress.lines[0].step(step, lambda: 0.0)
+                progress.tell(Stepped(step, 0.0))
         assert capsys.readouterr().out.count("other programs use 1.5 of 2 cores") == (not quiet)
 
 

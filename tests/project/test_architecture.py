@@ -16,7 +16,7 @@ PACKAGE = ROOT / "resnet_bench"
 ORDER = [
     "errors", "text", "terminal", "busy", "hush", "git", "places", "networks", "cores", "machine", "crowding",
     "files", "schema", "config", "studies", "execution", "results", "complexity", "environment", "timing", "data",
-    "models", "training", "frames", "analysis", "report", "study", "cost", "trained", "executors", "doctor", "gate",
+    "models", "training", "frames", "analysis", "report", "study", "cost", "executors", "trained", "doctor", "gate",
     "regression", "api", "cli",
 ]  # fmt: skip
 CONSUMERS = {"frames", "analysis", "report"}
@@ -87,7 +87,7 @@ def test_there_is_one_way_to_the_terminal() -> None:
     [
         ("import resnet_bench.cli; resnet_bench.cli.make_parser().format_help()", "torch pandas numpy matplotlib rich"),
         ("import resnet_bench.study.plan, resnet_bench.study.folder, resnet_bench.cli.status", "torch pandas"),
-        ("import resnet_bench.study.threads", "torch pandas"),
+        ("import resnet_bench.study.threads, resnet_bench.study.merge, resnet_bench.executors", "torch pandas"),
         ("import resnet_bench.study.verify, resnet_bench.trained.compared, resnet_bench.report", "torch pandas"),
         ("import resnet_bench.data.sources", "torch pandas matplotlib"),
     ],

@@ -14,11 +14,12 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import EAGER, Execution, auto_mode, default_precision
-from resnet_bench.executors.local import prepare, sweep
+from resnet_bench.executors.local import sweep
 from resnet_bench.results.rows import RunRow
 from resnet_bench.study.folder import EXECUTION, StudyFolder
 from resnet_bench.study.plan import DataShape, Plan
 from resnet_bench.study.session import Session
+from resnet_bench.study.sweep import prepare
 from tests.conftest import Cli
 from tests.study.test_study import twins
 

@@ -20,9 +20,10 @@ from resnet_bench.cli.status import status_table
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
+from resnet_bench.execution import EAGER
 from resnet_bench.executors import jobs
-from resnet_bench.executors import local as sweep_module
 from resnet_bench.files import fsync_folder, publish, write_atomically
+from resnet_bench.study import sweep as sweep_module
 from resnet_bench.study.checks import check_writable
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.lock import Gone, Taken, holding, is_held
@@ -177,7 +178,7 @@ def test_a_study_that_goes_away_leaves_no_ghost(
         do(place, small_data, runs)
     assert not place.exists()
     with pytest.raises(Gone):
-        StudyFolder(place).settle_execution(sweep_module.EAGER)
+        StudyFolder(place).settle_execution(EAGER)
     with pytest.raises(Gone):
         sweep_module.open_plan(StudyFolder(place), Plan(runs, {}, None), small_data)  # type: ignore[arg-type]
     assert not place.exists()
@@ -209,12 +210,12 @@ def test_the_trouble_of_a_worker_process_is_told_as_text(monkeypatch: pytest.Mon
         def send(self, message: Any) -> None:
             self.said.append(message)
 
-    monkeypatch.setattr(sweep_module, "run_what_is_free", fail)
+    monkeypatch.setattr(jobs, "run_what_is_free", fail)
     connection: Any = Connection()
     study, plan = StudyFolder(Path("none")), Plan([], {}, None)  # type: ignore[arg-type]
     jobs._work(jobs.Task(study, small_data, torch.device("cpu"), jobs.Execution(), 60.0, 1, 2, plan), connection)
-    [(name, [error])] = connection.said
-    assert name == "error" and isinstance(error, Failure) and "Input/output error: 'somewhere'" in str(error)
+    [error] = connection.said
+    assert isinstance(error, Failure) and "Input/output error: 'somewhere'" in str(error)
 
 
 # ---------------------------------------------------------------------------------------------- links

@@ -14,7 +14,7 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.executors.local import Outcome, sweep
+from resnet_bench.executors.local import sweep
 from resnet_bench.results.tables import CURVES, PLAN, RUNS, read_csv
 from resnet_bench.studies import find, names
 from resnet_bench.study import run as run_module
@@ -23,6 +23,7 @@ from resnet_bench.study.collecting import collect
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import DataShape, Plan, format_seconds, work
 from resnet_bench.study.session import Session
+from resnet_bench.study.sweep import Outcome
 from tests.conftest import ROOT
 
 

@@ -20,7 +20,7 @@ from resnet_bench.execution import EAGER, Execution
 from resnet_bench.executors import local as sweep_module
 from resnet_bench.executors.ray.shared import Demand
 from resnet_bench.files import write_json
-from resnet_bench.study import run as run_module
+from resnet_bench.study import session as session_module
 from resnet_bench.study.folder import EXECUTION, StudyFolder
 from resnet_bench.study.session import Session
 from resnet_bench.study.threads import choose_threads
@@ -47,7 +47,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def pretend_threads(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """This process says that it has so many; two that share a core with other tests would wait for each other."""
     here = dataclasses.replace(fingerprint(CPU), threads=number)
-    monkeypatch.setattr(run_module, "fingerprint", lambda device: here)
+    monkeypatch.setattr(session_module, "fingerprint", lambda device: here)
 
 
 def settled(place: Path) -> int | None:

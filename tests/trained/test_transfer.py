@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from resnet_bench.cli import main
-from resnet_bench.cli.networks import source_of
+from resnet_bench.cli.networks import prediction_table, source_of
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import digits
 from resnet_bench.data.dataset import Dataset
@@ -32,7 +32,7 @@ from resnet_bench.models.weights import Weights, adopt
 from resnet_bench.networks import CIFAR, IMAGENET, NAMED, NetworkName
 from resnet_bench.results.tables import CONFUSION, CURVES, RUNS, SIGNALS, TRANSFER, read_csv
 from resnet_bench.study.folder import StudyFolder
-from resnet_bench.trained.predict import of_dataset, predict, to_table
+from resnet_bench.trained.predict import of_dataset, predict
 from resnet_bench.trained.runs import find_weights, weights_of_run
 from resnet_bench.trained.transfer import Recipe
 from resnet_bench.trained.weight_files import read_weights, to_safetensors
@@ -412,7 +412,7 @@ def test_predictions_of_a_dataset(transferred: Path, capsys: pytest.CaptureFixtu
     examples = of_dataset(data, 30, weights.inputs, ["cat", "dog"])
     assert [example.actual for example in examples[:12]] == [*data.classes, "0", "1"]
     others = predict(weights.build(), weights.inputs, ["cat", "dog"], examples, torch.device("cpu"))
-    assert {prediction.correct for prediction in others} == {None} and not to_table(others).endswith("right\n")
+    assert {prediction.correct for prediction in others} == {None} and not prediction_table(others).endswith("right\n")
 
 
 def test_pictures_of_any_kind_are_handled_and_unreadable_ones_named(

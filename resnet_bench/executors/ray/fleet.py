@@ -12,23 +12,25 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import EAGER, Execution
-from resnet_bench.executors.local import Outcome, collect_now, collecting, describe, open_plan
+from resnet_bench.executors.ray.board import Board
 from resnet_bench.executors.ray.nodes import MOST_DEATHS, POLL_SECONDS, Nodes, Say, connected
 from resnet_bench.executors.ray.shared import Answer, Demand, Flag, Settled, Shared, Terms, versions
 from resnet_bench.executors.ray.worker import do_run, settle
-from resnet_bench.results.tables import CURVES
 from resnet_bench.study.checks import check
+from resnet_bench.study.claim import describe
+from resnet_bench.study.events import Note, RunFinished
 from resnet_bench.study.folder import StudyFolder
-from resnet_bench.study.plan import Plan, work
+from resnet_bench.study.forecast import forecast
+from resnet_bench.study.plan import Plan
 from resnet_bench.study.progress import LINE_SECONDS, Clock, Progress
 from resnet_bench.study.stopping import StopRequest
+from resnet_bench.study.sweep import Outcome, collect_now, collecting, open_plan
 from resnet_bench.text import counted
 from resnet_bench.training.generations import NEWEST
 
 AGAIN_SECONDS = 2.0  # before a run is tried again that another process works on, or that was lost more than once
 SAVE_SECONDS = 120.0  # for runs that are asked to stop: a step and a checkpoint
 UNSEEN_SECONDS = 120.0  # for a result that another machine has written
-BARS_SECONDS = 3.0  # between two looks into the folder, for a terminal
 
 
 def sweep_on_ray(
@@ -44,6 +46,7 @@ def sweep_on_ray(
     stop: StopRequest,
     say: Say,
     quiet: bool = False,
+    hours: float | None = None,
 ) -> Outcome:
     """Do what is left of the plan on a Ray cluster.
 
@@ -59,6 +62,7 @@ def sweep_on_ray(
         stop: asked at Ctrl-C, SIGTERM and SIGHUP.
         say: told what is done.
         quiet: no progress.
+        hours: after which it will be asked to stop; it is only said what will be finished then.
 
     Raises:
         Stopped: asked to stop; all runs have saved.
@@ -78,7 +82,7 @@ def sweep_on_ray(
             settled = fleet.settle(execution, mode)
             open_plan(study, plan, dataset)
             with collecting(study):
-                failed = fleet.run(settled, quiet)
+                failed = fleet.run(settled, quiet, hours)
     except SystemError:  # what Ray makes of a second signal
         stop.raise_if_asked(saved=False)
         raise
@@ -97,7 +101,7 @@ class Fleet:
         self.settling, self.running = (
             self.ray.remote(**nodes.resources, max_retries=0)(task) for task in (settle, do_run)
         )
-        self.waiting = deque(sorted(plan.todo, key=lambda run: work(run, plan.shape), reverse=True))  # longest first
+        self.waiting = deque(plan.todo)
         self.later: list[tuple[float, RunConfig]] = []  # and from when on
         self.going: dict[Any, RunConfig] = {}  # by Ray's reference
         self.failed: list[str] = []
@@ -155,12 +159,14 @@ class Fleet:
         except errors.RayError as error:
             return Answer("lost", type(error).__name__)
 
-    def run(self, settled: Settled, quiet: bool) -> list[str]:
+    def run(self, settled: Settled, quiet: bool, hours: float | None = None) -> list[str]:
         """Do all; a line for each run that failed."""
         at_once = max(1, min(self.nodes.slots(), len(self.waiting)))
         with Progress(len(self.waiting), Clock(0.0, settled.rate * at_once), quiet) as progress:
             board = Board(progress, self.study, self.plan)
             progress.say(f"{counted(len(self.waiting), 'run')} to do on {settled.device}")
+            if hours is not None:
+                progress.say(forecast(self.plan, hours, settled.rate * at_once, at_once))
             self.nodes.say = progress.say
             try:
                 self._do_all(board)
@@ -219,7 +225,7 @@ class Fleet:
     def _finished(self, run: RunConfig, board: Board) -> None:
         row = self.study.run(run.run_id).read_result(check_files=False)
         if row is not None:
-            board.over(run, describe(row))
+            board.tell(RunFinished(run, describe(row)))
         elif time.monotonic() - self.unseen.setdefault(run.run_id, time.monotonic()) < UNSEEN_SECONDS:
             self._again(run, AGAIN_SECONDS)  # a node will say again that it is done
         else:
@@ -240,23 +246,23 @@ class Fleet:
         if died >= MOST_DEATHS:
             self._failed(run, f"{run.title}: lost {died} times without a checkpoint in between ({why})", board)
             return
-        board.progress.say(f"{run.title}: lost ({why}); it is tried again")
+        board.tell(Note(f"{run.title}: lost ({why}); it is tried again"))
         self._again(run, 0.0 if died == 1 else AGAIN_SECONDS * 2**died)
 
     def _failed(self, run: RunConfig, text: str, board: Board) -> None:
         self.failed.append(text)
-        board.over(run, f"FAILED, {text}")
+        board.tell(RunFinished(run, f"FAILED, {text}"))
 
     def _save(self, board: Board) -> int:
         """Have the runs save and end; how many did not within the time they have."""
         self.nodes.terms.flag.stop()
-        board.progress.say(f"stopping: runs save, {len(self._at_work())} of them")
+        board.tell(Note(f"stopping: runs save, {len(self._at_work())} of them"))
         end = time.monotonic() + SAVE_SECONDS
         while (left := self._at_work()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if left:
             titles = ", ".join(run.title for run in left)
-            board.progress.say(f"{counted(len(left), 'run')} did not save in {SAVE_SECONDS:.0f} s: {titles}")
+            board.tell(Note(f"{counted(len(left), 'run')} did not save in {SAVE_SECONDS:.0f} s: {titles}"))
         return len(left)
 
     def _at_work(self) -> list[RunConfig]:
@@ -270,56 +276,3 @@ class Fleet:
         with contextlib.suppress(OSError):  # a disk in trouble; the run's node will say
             return self.study.run(run.run_id).is_locked()
         return False
-
-
-class Board:
-    """Shows how far the runs on all nodes are, from what they write into the study's folder."""
-
-    def __init__(self, progress: Progress, study: StudyFolder, plan: Plan) -> None:
-        self.progress, self.study, self.shape = progress, study, plan.shape
-        self.steps = {run.run_id: 0 for run in plan.todo}
-        self.before = {run.run_id: self._step(run) for run in plan.todo}  # what earlier sweeps did
-        progress.clock.total = sum(self._work(run, run.steps) for run in plan.todo)
-        self.finished = 0
-        self.partly: dict[str, float] = {}  # work done of the runs that go on
-        self._last = time.monotonic()
-
-    def over(self, run: RunConfig, outcome: str) -> None:
-        """A run ended."""
-        self.finished += 1
-        self.progress.seen.add(run.run_id)
-        self.progress.clock.done += self._work(run, run.steps)
-        self.partly.pop(run.run_id, None)
-        self._refresh()
-        self.progress.say(f"[{self.finished}/{self.progress.num_runs}] {run.title}: {outcome}")
-
-    def show(self, going: list[RunConfig], nodes: int, slots: int) -> None:
-        """A line, or the bars, from time to time."""
-        now = time.monotonic()
-        if now - self._last < (LINE_SECONDS if self.progress.bars is None else BARS_SECONDS):
-            return
-        self._last = now
-        self.partly = {run.run_id: self._work(run, self._step(run)) for run in going}
-        self.progress.seen.update(run.run_id for run in going[:slots])
-        self._refresh()
-        if self.progress.bars is None:
-            done = f"{self.finished} of {self.progress.num_runs} done"
-            going_on = f"{min(len(going), slots)} going on"
-            self.progress.say(f"{done}, {going_on}, {self.progress.left()} left (nodes: {nodes})")
-
-    def _refresh(self) -> None:
-        self.progress.lines[0].done = sum(self.partly.values())
-        self.progress.refresh()
-
-    def _work(self, run: RunConfig, step: int) -> float:
-        """What this sweep has done of the run at this step."""
-        return work(run, self.shape) * max(0, step - self.before[run.run_id]) / run.steps
-
-    def _step(self, run: RunConfig) -> int:
-        """The last step that the run has written a row of; as it was, while its file cannot be read."""
-        try:
-            rows = self.study.run(run.run_id).read_table(CURVES)
-        except (UsageError, OSError):
-            return self.steps[run.run_id]
-        self.steps[run.run_id] = int(rows[-1].step) if rows else 0
-        return self.steps[run.run_id]

@@ -17,7 +17,7 @@ from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.executors.ray.shared import Answer, Terms
 from resnet_bench.executors.ray.worker import look
 from resnet_bench.machine import available_cores
-from resnet_bench.study.stopping import StoppedAtOnce, StopRequest
+from resnet_bench.study.stopping import StoppedAtOnce, StopRequest, in_main_thread
 from resnet_bench.text import listing
 
 POLL_SECONDS = 0.5
@@ -62,7 +62,8 @@ def connected(address: str | None) -> Iterator[Any]:
             "first, and ray status shows them"
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        if in_main_thread():
+            signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         yield ray

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,17 @@ from resnet_bench.config.run import RunConfig
 from resnet_bench.environment import configure, find_device
 from resnet_bench.errors import UsageError, first_line
 from resnet_bench.execution import Execution
-from resnet_bench.executors.local import do_if_free, prepare, rate_of
 from resnet_bench.executors.ray.shared import GO_ON, Answer, Flag, Settled, Shared, Terms, versions
-from resnet_bench.results.rows import CurveRow
+from resnet_bench.study.claim import do_if_free
+from resnet_bench.study.events import Event, Note, Resumed, RowWritten, RunFinished, RunStarted
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.plan import Plan
 from resnet_bench.study.progress import LINE_SECONDS
+from resnet_bench.study.rate import rate_of
 from resnet_bench.study.run import utc_now
 from resnet_bench.study.session import Session
 from resnet_bench.study.stopping import Stopped, StopRequest
+from resnet_bench.study.sweep import prepare
 from resnet_bench.text import one_line
 
 LOG = "log.txt"
@@ -53,47 +54,35 @@ class FlagStop(StopRequest):
 
 
 class Log:
-    """A Listener that writes plain lines into the run's folder."""
+    """Writes what happens to a run into its folder, as plain lines, until the run is finished."""
 
     def __init__(self, study: StudyFolder) -> None:
         self.study = study
         self.path: Path | None = None
         self._last = 0.0
 
-    def say(self, line: str) -> None:
+    def tell(self, event: Event) -> None:
+        """Write it down, if it is worth a line."""
+        match event:
+            case Note(line):
+                self._write(line)
+            case RunStarted(run, _):
+                self.path = self.study.run(run.run_id).path / LOG
+                self._write(f"{run.title}: begins")
+            case Resumed(step):
+                self._write(f"goes on from step {step}")
+            case RowWritten(row) if time.monotonic() - self._last >= LINE_SECONDS:
+                self._last = time.monotonic()
+                errors = f"error % train {row.train_clean_top1_err:.1f} test {row.test_top1_err:.1f}"
+                self._write(f"step {row.step}, {errors}")
+            case RunFinished(run, outcome) if not self.study.run(run.run_id).result.exists():
+                self._write(outcome)
+
+    def _write(self, line: str) -> None:
         """A line, with the time."""
         if self.path is not None:
             with contextlib.suppress(OSError), self.path.open("a") as file:
                 file.write(f"{utc_now()} {one_line(line)}\n")
-
-    def waiting(self, count: int) -> None:
-        """Not here: the task ends, and is tried again."""
-
-    def start(self, run: RunConfig, run_work: float) -> None:
-        """A run begins."""
-        self.path = self.study.run(run.run_id).path / LOG
-        self.say(f"{run.title}: begins")
-
-    def resume(self, step: int) -> None:
-        """The run goes on from a checkpoint."""
-        self.say(f"goes on from step {step}")
-
-    def step(self, step: int, error: Callable[[], float]) -> None:
-        """A step is done; nothing is told."""
-
-    def row(self, row: CurveRow) -> None:
-        """A row was written; told from time to time."""
-        if time.monotonic() - self._last >= LINE_SECONDS:
-            self._last = time.monotonic()
-            self.say(f"step {row.step}, error % train {row.train_clean_top1_err:.1f} test {row.test_top1_err:.1f}")
-
-    def skip(self, run: RunConfig, run_work: float, why: str) -> None:
-        """A run that is finished; its folder is not touched any more."""
-
-    def finish(self, outcome: str) -> None:
-        """A run ended; if it is finished, its folder is not touched any more."""
-        if self.path is not None and not self.study.run(self.path.parent.name).result.exists():
-            self.say(outcome)
 
 
 def look(terms: Terms) -> Answer:
@@ -184,7 +173,7 @@ def do_run(shared: Shared, execution: Execution, run: RunConfig) -> Answer:
     failed: list[str] = []
     try:
         session.stop.raise_if_asked()  # the task waited until then
-        free = do_if_free(session, run, shared.shape, Log(session.study), failed)
+        free = do_if_free(session, run, shared.shape, Log(session.study).tell, failed)
     except Stopped:
         return Answer("stopped")
     if failed:  # a device that fails is no fault of the run
