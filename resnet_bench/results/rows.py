@@ -66,6 +66,9 @@ class PlanRow:
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
     seed: int = column("the run's one seed, split into named streams (init, order, augmentation)", rule=SEED)
+    setting: str = column(
+        "what [vary] of the study varies, as field=value, comma between several; empty without", default=""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
