@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from resnet_bench.frames import StudyFrames, select
+from resnet_bench.frames import StudyFrames
 from resnet_bench.networks import Arm, arm_name, display_name
 
 
@@ -23,8 +23,11 @@ def arm_title(arm: Arm) -> str:
     return arm_name(arm) if arm[0] != "residual" else f"{arm[0]} (shortcut option {arm[1].upper()})"
 
 
-def name_runs(runs: pd.DataFrame) -> str:
-    """`plain-20 seeds 0, 1; ResNet-20 seed 0`, in the order of arms and depths."""
+def name_runs(runs: pd.DataFrame, settings: Sequence[str] = ()) -> str:
+    """`plain-20 seeds 0, 1; ResNet-20 seed 0`, in the order of arms and depths; where there are settings, of each."""
+    if settings:
+        groups = {setting: runs[runs["setting"] == setting] for setting in settings}
+        return "; ".join(f"at {setting}: {name_runs(rows)}" for setting, rows in groups.items() if len(rows))
     seeds: dict[str, list[int]] = {}
     ordered = runs.sort_values(["arch", "shortcut", "depth", "seed"])
     for arch, depth, shortcut, seed in zip(*(ordered[c] for c in ("arch", "depth", "shortcut", "seed")), strict=True):
@@ -78,16 +81,12 @@ def _said(value: Any) -> str:
 
 def num_seeds(frames: StudyFrames) -> str:
     """`n = 5 seeds`, or `n = 1 to 5 seeds` where cells differ."""
-    counts = sorted({len(cell) for arm in frames.arms for d in frames.depths if len(cell := _cell(frames, arm, d))})
+    counts = sorted(set(frames.finished.groupby(["arch", "shortcut", "depth", "setting"]).size()))
     if not counts:
         return "n = 0 seeds"
     if len(counts) == 1:
         return f"n = {count(counts[0], 'seed')}"
     return f"n = {counts[0]} to {counts[-1]} seeds"
-
-
-def _cell(frames: StudyFrames, arm: Arm, depth: int) -> pd.DataFrame:
-    return select(frames.finished, arm, depth)
 
 
 def range_of(values: Iterable[float]) -> str:
@@ -107,9 +106,12 @@ def conditions(frames: StudyFrames) -> str:
     """One sentence: dataset, protocol, precision, device, n."""
     if frames.runs.empty:
         return f"No run of study {frames.name} has finished; {count(len(frames.plan), 'run')} planned."
+    varied = {name: len(values) for name, values in frames.axes.items() if len(values) > 1}
+    within = [f"Setting {frames.setting}"] if frames.setting else []
+    within += [f"Varied: {', '.join(f'{name} ({n} values)' for name, n in varied.items())}"] if varied else []
     return (
-        f"Dataset {frames.dataset}; protocol {protocol(frames)}; {frames.precision}, {frames.mode}; "
-        f"device {devices(frames)}; {num_seeds(frames)}."
+        f"{'; '.join([*within, 'dataset' if within else 'Dataset'])} {frames.dataset}; protocol {protocol(frames)}; "
+        f"{frames.precision}, {frames.mode}; device {devices(frames)}; {num_seeds(frames)}."
     )
 
 
@@ -121,9 +123,9 @@ def excluded(frames: StudyFrames) -> list[str]:
         when = f", at step {', '.join(map(str, sorted(steps)))}" if steps else ""
         sentences.append(
             f"Diverged (the loss was not finite{when}), in no mean of figures and tables, at chance in the claims: "
-            f"{count(len(frames.diverged), 'run')}: {name_runs(frames.diverged)}."
+            f"{count(len(frames.diverged), 'run')}: {name_runs(frames.diverged, frames.settings)}."
         )
     if len(frames.missing):
         total = count(len(frames.plan), "planned run")
-        sentences.append(f"Missing: {len(frames.missing)} of {total}: {name_runs(frames.missing)}.")
+        sentences.append(f"Missing: {len(frames.missing)} of {total}: {name_runs(frames.missing, frames.settings)}.")
     return sentences
