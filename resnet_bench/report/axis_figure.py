@@ -150,11 +150,11 @@ def _sideways(axes: Axes, at: Mapping[Value, float], share: float) -> dict[Value
 
 
 def _plot(axes: Axes, line: AxisLine, place: Mapping[Value, float], color: str) -> None:
-    """The line of the means, whose marker tells the arm, and the band of the seeds."""
-    x = [place[value] for value in line.points.index]
-    axes.fill_between(x, line.points["min"], line.points["max"], color=color, alpha=0.18, linewidth=0, zorder=2)
+    """The line of the means, whose marker tells the arm, and the band of the seeds; broken where nothing finished."""
+    x, points = list(place.values()), line.points.reindex(list(place))
+    axes.fill_between(x, points["min"], points["max"], color=color, alpha=0.18, linewidth=0, zorder=2)
     axes.plot(
-        x, line.points["mean"], color=color, linewidth=1.4, marker=ARM_STYLES[line.arm][1], markersize=4.2,
+        x, points["mean"], color=color, linewidth=1.4, marker=ARM_STYLES[line.arm][1], markersize=4.2,
         markeredgecolor="white", markeredgewidth=0.4, zorder=3,
     )  # fmt: skip
 

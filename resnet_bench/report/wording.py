@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from resnet_bench.frames import StudyFrames
 from resnet_bench.networks import Arm, arm_name, display_name
+
+LONGEST = 500  # characters that name runs of several settings
 
 
 def chance(frames: StudyFrames) -> float:
@@ -23,11 +25,8 @@ def arm_title(arm: Arm) -> str:
     return arm_name(arm) if arm[0] != "residual" else f"{arm[0]} (shortcut option {arm[1].upper()})"
 
 
-def name_runs(runs: pd.DataFrame, settings: Sequence[str] = ()) -> str:
-    """`plain-20 seeds 0, 1; ResNet-20 seed 0`, in the order of arms and depths; where there are settings, of each."""
-    if settings:
-        groups = {setting: runs[runs["setting"] == setting] for setting in settings}
-        return "; ".join(f"at {setting}: {name_runs(rows)}" for setting, rows in groups.items() if len(rows))
+def name_runs(runs: pd.DataFrame) -> str:
+    """`plain-20 seeds 0, 1; ResNet-20 seed 0`, in the order of arms and depths."""
     seeds: dict[str, list[int]] = {}
     ordered = runs.sort_values(["arch", "shortcut", "depth", "seed"])
     for arch, depth, shortcut, seed in zip(*(ordered[c] for c in ("arch", "depth", "shortcut", "seed")), strict=True):
@@ -37,6 +36,23 @@ def name_runs(runs: pd.DataFrame, settings: Sequence[str] = ()) -> str:
 
 def _seeds(numbers: list[int]) -> str:
     return ("seed " if len(numbers) == 1 else "seeds ") + ", ".join(map(str, numbers))
+
+
+def _named(frames: StudyFrames, runs: pd.DataFrame) -> str:
+    """The runs by name; where the study varies fields, of each setting, and in numbers only if they are many."""
+    if not frames.settings:
+        return name_runs(runs)
+    of = {setting: runs[runs["setting"] == setting] for setting in frames.settings}
+    of = {setting: rows for setting, rows in of.items() if len(rows)}
+    planned = frames.plan["setting"].value_counts()
+    named = "; ".join(
+        f"all at {setting}" if len(rows) == planned[setting] else f"at {setting}: {name_runs(rows)}"
+        for setting, rows in of.items()
+    )
+    if len(named) <= LONGEST:
+        return named
+    numbers = "; ".join(f"{len(rows)} at {setting}" for setting, rows in of.items())
+    return numbers if len(numbers) <= LONGEST else f"in {len(of)} of {len(frames.settings)} settings"
 
 
 def count(number: int, noun: str) -> str:
@@ -123,9 +139,9 @@ def excluded(frames: StudyFrames) -> list[str]:
         when = f", at step {', '.join(map(str, sorted(steps)))}" if steps else ""
         sentences.append(
             f"Diverged (the loss was not finite{when}), in no mean of figures and tables, at chance in the claims: "
-            f"{count(len(frames.diverged), 'run')}: {name_runs(frames.diverged, frames.settings)}."
+            f"{count(len(frames.diverged), 'run')}: {_named(frames, frames.diverged)}."
         )
     if len(frames.missing):
         total = count(len(frames.plan), "planned run")
-        sentences.append(f"Missing: {len(frames.missing)} of {total}: {name_runs(frames.missing, frames.settings)}.")
+        sentences.append(f"Missing: {len(frames.missing)} of {total}: {_named(frames, frames.missing)}.")
     return sentences

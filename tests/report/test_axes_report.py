@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from resnet_bench.report.drawings import drawings
 from resnet_bench.report.settings_tables import final_errors, verdicts
 from resnet_bench.report.summary import WIDTH, summary
 from resnet_bench.report.tables import errors
+from resnet_bench.report.wording import excluded
 from resnet_bench.results.tables import CLAIMS, read_csv, write_claims
 from tests import studies
 from tests.report.test_html import Page
@@ -113,6 +115,12 @@ def test_lines_show_the_means_and_arms_stand_side_by_side() -> None:
     assert sorted(text.get_text() for text in axes.texts) == ["ResNet-56", "plain-56"]
 
 
+def test_a_line_is_broken_where_nothing_has_finished() -> None:
+    axes = draw_axis(gaps().frames(), "steps").axes[0]
+    shallow = next(line for line in axes.lines if line.get_marker() == "o")
+    assert [math.isnan(y) for y in shallow.get_ydata()] == [False, False, True, False]
+
+
 def test_what_is_no_axis_is_refused() -> None:
     with pytest.raises(UsageError, match=r"study varied has no axis 'lr'; it varies steps"):
         draw_axis(studies.varied({"steps": (100, 400), "lr": (0.1,)}).frames(), "lr")
@@ -142,6 +150,12 @@ def test_final_errors_have_a_row_for_each_setting_and_depth() -> None:
     assert all(row[2].endswith("(2)") and row[4:] == ["-", "-"] for row in at_400)
     notes = " ".join(final_errors(frames).notes)
     assert "Missing: 22 of 80 planned runs: at steps=400: ResNet-20 seeds" in notes
+
+
+def test_many_missing_runs_are_named_in_few_words() -> None:
+    rows = studies.varied({"steps": (100, 200, 400, 800), "lr": (0.01, 0.02, 0.05, 0.1)}, DEPTHS)
+    (missing,) = excluded(rows.keep(row.run_id for row in rows.plan if row.depth == 20).frames())
+    assert missing.startswith("Missing: 256 of 320 planned runs: 16 at steps=100, lr=0.01; 16 at steps=100, lr=0.02;")
 
 
 def test_a_table_of_one_setting_says_which() -> None:
@@ -189,9 +203,8 @@ def test_the_report_is_whole(make_rows: Callable[[], studies.Rows], tmp_path: Pa
 def test_a_study_that_varies_fields_may_have_finished_nothing() -> None:
     frames = nothing().frames()
     document = make_document(frames, claims(frames), {})
-    assert "Missing: 48 of 48 planned runs: at steps=200, lr=0.02: plain-20 seeds 0, 1;" in " ".join(
-        document.sections[-1].sentences
-    )
+    missing = "Missing: 48 of 48 planned runs: all at steps=200, lr=0.02; all at steps=200, lr=0.1; "
+    assert document.sections[-1].sentences[-1].startswith(missing)
     assert {cell for row in document.tables["final_errors"].rows for cell in row[3:]} == {"-"}
 
 
