@@ -87,7 +87,7 @@ def render_transfer(folder: Path, quiet: bool) -> None:
 @busy("drawing the report")
 def render_study(folder: Path, quiet: bool) -> None:
     """Draw what is finished of a study, and print its summary."""
-    from resnet_bench.report import render, summarize
+    from resnet_bench.report import make
     from resnet_bench.study.collecting import collect_late
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.sums import write_sums
@@ -95,9 +95,10 @@ def render_study(folder: Path, quiet: bool) -> None:
     study = StudyFolder(folder)
     with study.lock():
         collect_late(study)
-        paths = render(folder)
+        report = make(folder)
+        paths = report.write()
         write_sums(study)
-        said = "" if quiet else summarize(folder)
+        said = "" if quiet else report.summary()
     if not quiet:
         terminal.say(f"\n{said}\n")
         if study.in_work():

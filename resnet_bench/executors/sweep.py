@@ -106,7 +106,7 @@ def plan_run(study: Study, options: TrainOptions, named: Callable[[tuple[int, in
 
 def _on_its_data(study: Study, options: TrainOptions) -> tuple[Source, Study]:
     """The data, and the study as it is with them and with what is asked for otherwise than it says."""
-    source = find_data(study, options.data, options.quiet)
+    source = find_data(study.dataset, options.data, options.quiet)
     if source.name.startswith("synthetic") and study.name == "demo":
         raise UsageError("the demo shows real images; synthetic data are for tests and timing (resnet-bench run)")
     own = options.data in (None, "", study.dataset)

@@ -397,6 +397,11 @@ class ClaimRow:
 
     claim: str = column("short name of the claim", key=True)
     subject: str = column("the networks it is about, as in residual (A)", key=True)
+    setting: str = column(
+        "at which values of what the study varies it is judged, as in plan.csv; no column without such",
+        key=True,
+        default="",
+    )
     statement: str = column("the claim in words")
     verdict: str = column("supported, contradicted, undecided or not measured")
     effect: float | None = column(
