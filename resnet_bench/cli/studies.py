@@ -309,7 +309,7 @@ def surgery(arguments: argparse.Namespace) -> int:
     from resnet_bench.data.on_device import DeviceData
     from resnet_bench.environment import configure, find_device
     from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.trained.surgery import Theatre, operate
+    from resnet_bench.trained.surgery import TrainedStudy, operate
 
     check_folder(arguments.folder)
     for depth in (arguments.shallow, arguments.deep):
@@ -326,7 +326,7 @@ def surgery(arguments: argparse.Namespace) -> int:
         sayer(arguments.quiet)(threads.warning)
     source = find_data(trained.dataset, arguments.data, arguments.quiet)
     dataset = source.load(progress_line("reading", arguments.quiet))
-    theatre = Theatre(study, DeviceData.of(dataset, device), dataset.digest)
-    operate(theatre, arguments.shallow, arguments.deep, arguments.seeds, say)
+    nets = TrainedStudy(study, DeviceData.of(dataset, device), dataset.digest)
+    operate(nets, arguments.shallow, arguments.deep, arguments.seeds, say)
     render_study(arguments.folder, arguments.quiet)
     return 0

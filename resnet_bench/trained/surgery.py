@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Patient:
+class TrainedNet:
     """A trained net of the study."""
 
     row: RunRow
@@ -48,14 +48,14 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Theatre:
+class TrainedStudy:
     """The study whose nets are operated on, and the images they were trained on."""
 
     study: StudyFolder
     data: DeviceData
     dataset_digest: str
 
-    def admit(self, row: RunRow) -> Patient:
+    def load(self, row: RunRow) -> TrainedNet:
         """Load a finished run's net from its last checkpoint.
 
         Raises:
@@ -72,7 +72,7 @@ class Theatre:
         stored, config = checkpoint_of_run(folder, row), config_of_run(folder, row)
         model = self.build(config)
         adopt(model, Weights(stored.model, str(folder.path)), head=True)
-        return Patient(row, config, model.to(self.data.device).eval())
+        return TrainedNet(row, config, model.to(self.data.device).eval())
 
     def build(self, config: RunConfig) -> CifarNet:
         """A net of that kind, on the CPU."""
@@ -82,11 +82,11 @@ class Theatre:
         )  # fmt: skip
 
 
-def operate(theatre: Theatre, shallow: int, deep: int, seeds: Sequence[int] | None, say: Say) -> None:
+def operate(nets: TrainedStudy, shallow: int, deep: int, seeds: Sequence[int] | None, say: Say) -> None:
     """Write construction.csv, continuation.csv and lesions.csv of a study; what they hold already is not done again.
 
     Args:
-        theatre: the study.
+        nets: the study.
         shallow: the depth of the plain nets that are deepened.
         deep: the depth that they become, and that lesions are made at.
         seeds: only these; all if None.
@@ -95,7 +95,7 @@ def operate(theatre: Theatre, shallow: int, deep: int, seeds: Sequence[int] | No
     Raises:
         UsageError: no net of that depth has finished, or its weights are not here.
     """
-    rows = [row for row in theatre.study.results().values() if row.status == "ok"]
+    rows = [row for row in nets.study.results().values() if row.status == "ok"]
     chosen = [row for row in rows if seeds is None or row.seed in seeds]
     plain = {(row.depth, row.seed): row for row in chosen if row.arch == "plain"}
     pairs = [
@@ -104,20 +104,18 @@ def operate(theatre: Theatre, shallow: int, deep: int, seeds: Sequence[int] | No
         if d == shallow and (deep, seed) in plain
     ]
     if not pairs:
-        raise UsageError(
-            f"{theatre.study.path}: no seed has finished plain-{shallow} and plain-{deep}; train them first"
-        )
-    records = Records(theatre.study)
+        raise UsageError(f"{nets.study.path}: no seed has finished plain-{shallow} and plain-{deep}; train them first")
+    records = Records(nets.study)
     todo = [(row, scratch) for row, scratch in pairs if not records.has_deepened(row, deep)]
     for number, (row, scratch) in enumerate(todo, start=1):
         say(f"[{number}/{len(todo)}] deepening {display_name('plain', shallow)} seed {row.seed} to {deep} layers")
-        records.add(*deepened(theatre, theatre.admit(row), theatre.admit(scratch), say))
-    patients = sorted((row for row in chosen if row.depth == deep), key=lambda row: (row.arch, row.shortcut, row.seed))
-    for row in patients:
+        records.add(*deepened(nets, nets.load(row), nets.load(scratch), say))
+    operated = sorted((row for row in chosen if row.depth == deep), key=lambda row: (row.arch, row.shortcut, row.seed))
+    for row in operated:
         if not records.has_lesioned(row):
-            patient = theatre.admit(row)
-            say(f"taking blocks out of {patient.name}")
-            records.add(lesions=lesioned(theatre, patient))
+            net = nets.load(row)
+            say(f"taking blocks out of {net.name}")
+            records.add(lesions=lesioned(nets, net))
 
 
 class Records:
@@ -160,19 +158,19 @@ class Records:
 
 
 def deepened(
-    theatre: Theatre, shallow: Patient, scratch: Patient, say: Say
+    nets: TrainedStudy, shallow: TrainedNet, scratch: TrainedNet, say: Say
 ) -> tuple[ConstructionRow, list[ContinuationRow]]:
     """The construction from a trained shallow plain net, logit by logit, and its further training.
 
     Args:
-        theatre: the study.
+        nets: the study.
         shallow: the trained net.
         scratch: the net of the depth that is wanted, trained from scratch on the same batches.
         say: takes a line at every row of the training.
     """
-    data = theatre.data
+    data = nets.data
     job = Job.of(scratch.config, data)
-    state = job.initial_state(theatre.dataset_digest)
+    state = job.initial_state(nets.dataset_digest)
     inserted = deepen(shallow.model, state.model)
     test = EvalSet.test(data, None)
     ours, theirs = (_logits(model, data, test) for model in (state.model.eval(), shallow.model))
@@ -217,18 +215,18 @@ def _logits(model: CifarNet, data: DeviceData, chosen: EvalSet) -> Tensor:
 
 
 @busy("taking out block after block")
-def lesioned(theatre: Theatre, patient: Patient) -> list[LesionRow]:
+def lesioned(nets: TrainedStudy, net: TrainedNet) -> list[LesionRow]:
     """The error without each block that can be taken out."""
-    data = theatre.data
+    data = nets.data
     chosen = EvalSet.test(data, min(LESION_IMAGES, len(data.test_labels)))
-    intact = evaluate(patient.model, data, chosen)[1]
+    intact = evaluate(net.model, data, chosen)[1]
     rows = []
-    for index, (stage, number, _) in enumerate(patient.model.blocks(), start=1):
-        model = without_block(patient.model, stage, number)
+    for index, (stage, number, _) in enumerate(net.model.blocks(), start=1):
+        model = without_block(net.model, stage, number)
         if model is not None:
             rows.append(
                 LesionRow(
-                    run_id=patient.row.run_id,
+                    run_id=net.row.run_id,
                     block=index,
                     stage=stage + 1,
                     changes_shape=number == 0 and stage > 0,

@@ -20,7 +20,7 @@ from resnet_bench.report import render
 from resnet_bench.results.tables import CONSTRUCTION, CONTINUATION, LESIONS, read_csv
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.verify import verify
-from resnet_bench.trained.surgery import Theatre, operate
+from resnet_bench.trained.surgery import TrainedStudy, operate
 from tests.study.test_study import do
 
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_blocks_are_taken_out() -> None:
         features = model.stages[stage](features)
     expected = model.head(model.pool(features).flatten(1))  # the block's input is after a ReLU already
     assert torch.allclose(lesioned.eval()(images(0)), expected)
-    assert torch.equal(model(images(0)), net(14, "residual").eval()(images(0)))  # the patient is unharmed
+    assert torch.equal(model(images(0)), net(14, "residual").eval()(images(0)))  # the net is unharmed
 
 
 def test_what_changes_shapes_can_be_taken_out_of_residual_nets_only() -> None:
@@ -110,8 +110,8 @@ def trained(tmp_path: Path, small_run: RunConfig, small_data: Dataset) -> StudyF
 
 def test_operations_on_a_study(trained: StudyFolder, small_data: Dataset) -> None:
     said: list[str] = []
-    theatre = Theatre(trained, DeviceData.of(small_data, CPU), small_data.digest)
-    operate(theatre, 8, 14, None, said.append)
+    nets = TrainedStudy(trained, DeviceData.of(small_data, CPU), small_data.digest)
+    operate(nets, 8, 14, None, said.append)
     constructions = read_csv(trained.path / CONSTRUCTION.file, CONSTRUCTION)
     assert [(row.seed, row.shallow_depth, row.deep_depth) for row in constructions] == [(0, 8, 14), (1, 8, 14)]
     for row in constructions:
@@ -124,7 +124,7 @@ def test_operations_on_a_study(trained: StudyFolder, small_data: Dataset) -> Non
     assert not verify(trained)
     assert len(said) == 2 + 2 * 3 + 4  # a line per net, and per row of a training
     before = {path.name: path.read_bytes() for path in trained.path.glob("*.csv")}
-    operate(theatre, 8, 14, None, said.append)  # nothing is done twice
+    operate(nets, 8, 14, None, said.append)  # nothing is done twice
     assert len(said) == 12 and {path.name: path.read_bytes() for path in trained.path.glob("*.csv")} == before
     render(trained.path)
     page = (trained.path / "report.html").read_text()
@@ -132,31 +132,31 @@ def test_operations_on_a_study(trained: StudyFolder, small_data: Dataset) -> Non
 
 
 def test_a_broken_off_operation_goes_on(trained: StudyFolder, small_data: Dataset) -> None:
-    theatre = Theatre(trained, DeviceData.of(small_data, CPU), small_data.digest)
+    nets = TrainedStudy(trained, DeviceData.of(small_data, CPU), small_data.digest)
 
     def stop(line: str) -> None:
         if line.startswith("[2/2]"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        operate(theatre, 8, 14, None, stop)
+        operate(nets, 8, 14, None, stop)
     assert [row.seed for row in read_csv(trained.path / CONSTRUCTION.file, CONSTRUCTION)] == [0]
     said: list[str] = []
-    operate(theatre, 8, 14, None, said.append)
+    operate(nets, 8, 14, None, said.append)
     assert [row.seed for row in read_csv(trained.path / CONSTRUCTION.file, CONSTRUCTION)] == [0, 1]
     assert said[0] == "[1/1] deepening plain-8 seed 1 to 14 layers"
 
 
 def test_nets_that_are_not_here_are_named(trained: StudyFolder, small_data: Dataset) -> None:
-    theatre = Theatre(trained, DeviceData.of(small_data, CPU), small_data.digest)
+    nets = TrainedStudy(trained, DeviceData.of(small_data, CPU), small_data.digest)
     with pytest.raises(UsageError, match="no seed has finished plain-20 and plain-56"):
-        operate(theatre, 20, 56, None, print)
+        operate(nets, 20, 56, None, print)
     for folder in trained.run_folders():
         (folder.path / "checkpoint.pt").unlink()
     with pytest.raises(UsageError, match=r"checkpoint.pt: no such file; weights are kept where a run was trained"):
-        operate(theatre, 8, 14, None, print)
+        operate(nets, 8, 14, None, print)
     with pytest.raises(UsageError, match="trained on other data"):
-        operate(dataclasses.replace(theatre, dataset_digest="0" * 64), 8, 14, None, print)
+        operate(dataclasses.replace(nets, dataset_digest="0" * 64), 8, 14, None, print)
 
 
 @pytest.mark.parametrize(

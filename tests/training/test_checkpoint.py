@@ -24,7 +24,7 @@ from resnet_bench.results.rows import RunRow
 from resnet_bench.study.folder import RunFolder, StudyFolder, result_json
 from resnet_bench.study.verify import verify
 from resnet_bench.trained.runs import weights_of_run
-from resnet_bench.trained.surgery import Theatre
+from resnet_bench.trained.surgery import TrainedStudy
 from resnet_bench.training import checkpoint
 from resnet_bench.training.expected import Expected, check_stored
 from resnet_bench.training.generations import NEWEST, PREVIOUS
@@ -279,13 +279,13 @@ def test_a_checkpoint_that_was_exchanged_is_no_ones(exchanged: RunFolder, study:
 def test_surgery_takes_no_other_checkpoint(
     exchanged: RunFolder, study: StudyFolder, split_data: Dataset, config: RunConfig
 ) -> None:
-    theatre = Theatre(study, DeviceData.of(split_data, CPU), split_data.digest)
+    nets = TrainedStudy(study, DeviceData.of(split_data, CPU), split_data.digest)
     with pytest.raises(UsageError, match="not what the run ended with"):
-        theatre.admit(row_of(exchanged))
+        nets.load(row_of(exchanged))
     theirs = study.run(replace(config, seed=1).run_id)
-    patient = theatre.admit(row_of(theirs))
+    net = nets.load(row_of(theirs))
     stored = checkpoint.decode((theirs.path / NEWEST).read_bytes())
-    assert torch.equal(patient.model.stem.weight, stored["model"][STEM])
+    assert torch.equal(net.model.stem.weight, stored["model"][STEM])
 
 
 # ---------------------------------------------------------------------------------------------- no plain files
