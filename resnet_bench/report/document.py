@@ -65,7 +65,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Its name in links."""
+        """What links within the page call it: its title in lower case, with hyphens."""
         return self.title.lower().replace(" ", "-")
 
 

@@ -253,7 +253,7 @@ class _Told:
         """Nothing to tell."""
 
     def row(self, state: TrainState) -> None:
-        """Tell it."""
+        """Tell the row's errors, and the time left."""
         left = (time.monotonic() - self.started) * (self.steps - state.step) / state.step
         row = state.rows[-1]
         self.say(
