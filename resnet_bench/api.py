@@ -133,7 +133,7 @@ def draw_report(folder: Path, quiet: bool = False) -> list[Path]:
         UsageError: the study's tables are missing, malformed or not comparable.
         Failure: the folder cannot be written.
     """
-    from resnet_bench.report import render, summarize
+    from resnet_bench.report import make
     from resnet_bench.study.collecting import collect_late
     from resnet_bench.study.folder import StudyFolder
     from resnet_bench.study.sums import write_sums
@@ -141,9 +141,10 @@ def draw_report(folder: Path, quiet: bool = False) -> list[Path]:
     study = StudyFolder(folder)
     with study.lock():
         collect_late(study)
-        paths = render(folder)
+        report = make(folder)
+        paths = report.write()
         write_sums(study)
-        said = "" if quiet else summarize(folder)
+        said = "" if quiet else report.summary()
     if not quiet:
         say(f"\n{said}\n")
         if study.in_work():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,7 @@ import pandas as pd
 
 from resnet_bench.errors import UsageError
 from resnet_bench.networks import OTHERS, PLAIN, RESIDUAL_ARMS, TWINS, Arm
-from resnet_bench.results.rows import (
-    ComplexityRow,
-    ConfusionRow,
-    ConstructionRow,
-    ContinuationRow,
-    CurveRow,
-    LesionRow,
-    PlanRow,
-    RunRow,
-    SignalRow,
-    ThroughputRow,
-)
+from resnet_bench.results.settings import Value, axes_of, in_order, parse
 from resnet_bench.results.tables import (
     COMPLEXITY,
     CONFUSION,
@@ -44,12 +33,15 @@ from resnet_bench.results.tables import (
     study_name,
 )
 
-# What all runs of a table share; a difference in one of them makes errors incomparable.
+# What all runs of a table share; a difference in one of them makes errors incomparable. How runs were executed is no
+# part of a setting, so it is one over all of them; the others are one within each.
 SHARED = {"protocol": "protocols", "dataset": "datasets", "dataset_digest": "data", "precision": "precisions",
           "compile": "modes", "family": "families of networks"}  # fmt: skip
+OF_RUNS = ("plan", "runs", "curves", "signals", "confusion", "lesions")  # the frames whose rows are of a run
 # Tables that a study may lack, in the order of StudyFrames.
 OPTIONAL = (COMPLEXITY, THROUGHPUT, SIGNALS, CONFUSION, CONSTRUCTION, CONTINUATION, LESIONS)
 ARM_ORDER: tuple[Arm, ...] = (PLAIN, *RESIDUAL_ARMS, *((name, "b") for name in OTHERS))
+EXECUTION = ("precision", "compile")
 TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 
 
@@ -76,6 +68,9 @@ class StudyFrames:
         construction: a row for each plain network that was deepened by identity layers (`resnet-bench surgery`).
         continuation: its errors while it was trained on.
         lesions: a row for each block of a network that was taken out: block, intact_top1_err, lesioned_top1_err.
+        setting: the one setting that these frames are of, if they are `within` one. Where a study varies fields of
+            its runs, `plan`, `runs` and `curves` have the column `setting`, which says at which of their values a
+            run was made ("steps=400, lr=0.1"; "" where nothing is varied).
 
     >>> import resnet_bench as rb
     >>> frames = rb.load_study("results/digits-full")
@@ -100,6 +95,38 @@ class StudyFrames:
     construction: pd.DataFrame
     continuation: pd.DataFrame
     lesions: pd.DataFrame
+    setting: str = ""
+
+    @functools.cached_property
+    def settings(self) -> list[str]:
+        """The combinations of values that the study varies, by these values; none of a study that varies nothing."""
+        return [] if self.setting else in_order([text for text in self.plan["setting"].unique() if text])
+
+    @functools.cached_property
+    def axes(self) -> dict[str, list[Value]]:
+        """What the study varies: by field its values, numbers first and ascending, texts as planned."""
+        return axes_of(self.settings)
+
+    def within(self, setting: str) -> StudyFrames:
+        """The frames of one setting, as a study of its own that varies nothing.
+
+        Size and speed of networks are those of the whole study. Surgery knows no settings, so there is none of it.
+
+        Raises:
+            UsageError: the study has no such setting.
+        """
+        if setting not in self.settings:
+            known = "; ".join(self.settings) or "it varies nothing"
+            raise UsageError(f"study {self.name} has no setting {setting!r}: {known}")
+        ids = self.plan["run_id"][self.plan["setting"] == setting]
+        own: dict[str, Any] = {name: _of_runs(getattr(self, name), ids) for name in OF_RUNS}
+        nothing = {name: getattr(self, name).iloc[:0] for name in ("construction", "continuation")}
+        return replace(self, setting=setting, **own, **nothing)
+
+    @functools.cached_property
+    def parts(self) -> list[StudyFrames]:
+        """What may stand in one table: each setting by itself, or the whole study where it varies nothing."""
+        return [self.within(setting) for setting in self.settings] or [self]
 
     @property
     def dataset(self) -> str:
@@ -172,7 +199,11 @@ class StudyFrames:
         return sorted({str(value) for value in self.runs[column] if value is not None and value != ""})
 
     def _shared(self, column: str) -> str:
-        return str(self.runs[column].iloc[0]) if len(self.runs) else ""
+        return ", ".join(dict.fromkeys(map(str, self.runs[column])))
+
+
+def _of_runs(frame: pd.DataFrame, ids: pd.Series[Any]) -> pd.DataFrame:
+    return frame[frame["run_id"].isin(ids)].reset_index(drop=True)
 
 
 def arms_in(*frames: pd.DataFrame) -> list[Arm]:
@@ -200,41 +231,56 @@ def load(folder: Path) -> StudyFrames:
     return _checked(study_name(folder), tables, f"{folder}/")
 
 
-def from_rows(
-    name: str,
-    plan: Sequence[PlanRow] | None,
-    runs: Sequence[RunRow],
-    curves: Sequence[CurveRow],
-    complexity: Sequence[ComplexityRow] = (),
-    throughput: Sequence[ThroughputRow] = (),
-    signals: Sequence[SignalRow] = (),
-    confusion: Sequence[ConfusionRow] = (),
-    construction: Sequence[ConstructionRow] = (),
-    continuation: Sequence[ContinuationRow] = (),
-    lesions: Sequence[LesionRow] = (),
-    where: str = "",
-) -> StudyFrames:
-    """The frames of a study from its rows, checked; `where` is the prefix of file names in messages."""
-    others = (complexity, throughput, signals, confusion, construction, continuation, lesions)
-    tables = {RUNS: runs, CURVES: curves, **dict(zip(OPTIONAL, others, strict=True))}
-    columns = {table: columns_of(table, rows) for table, rows in tables.items()}
-    planned = {} if plan is None else {PLAN: columns_of(PLAN, plan)}
-    return _checked(name, {**columns, **planned}, where)
+def from_rows(name: str, tables: Mapping[Table, Sequence[Any]], where: str = "") -> StudyFrames:
+    """The frames of a study from the rows of its tables, checked. Without those of PLAN the runs are the plan.
+
+    Args:
+        name: of the study.
+        tables: the rows by table; a table that is not named has none.
+        where: the prefix of file names in messages.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    return _checked(name, {table: columns_of(table, rows) for table, rows in tables.items()}, where)
 
 
 def _checked(name: str, tables: Mapping[Table, Columns], where: str) -> StudyFrames:
-    plan = tables[PLAN] if PLAN in tables else tables[RUNS]
-    frames = StudyFrames(
-        name,
-        to_frame(PLAN, plan),
-        *(to_frame(table, tables.get(table) or columns_of(table, ())) for table in (RUNS, CURVES, *OPTIONAL)),
-    )
+    runs = tables.get(RUNS) or columns_of(RUNS, ())
+    plan = tables[PLAN] if PLAN in tables else {**runs, "setting": [""] * len(runs["run_id"])}
+    others: Any = (to_frame(table, tables.get(table) or columns_of(table, ())) for table in (RUNS, CURVES, *OPTIONAL))
+    frames = StudyFrames(name, to_frame(PLAN, plan), *others)
+    _join_settings(frames, where)
     _check_comparable(frames, where)
     _check_arms(frames, where)
     _check_twice(frames, where)
     _check_curves(frames, where)
     _check_cost(frames, where)
     return frames
+
+
+def _join_settings(frames: StudyFrames, where: str) -> None:
+    """Give runs and curves the setting that is planned for them."""
+    try:
+        varied = {setting: list(parse(setting)) for setting in frames.plan["setting"].unique()}
+    except ValueError as error:
+        raise UsageError(f"{where}{PLAN.file}: column 'setting': {error}") from None
+    first = next(iter(varied), "")
+    different = [setting for setting in varied if varied[setting] != varied[first]]
+    if different:
+        raise UsageError(
+            f"{where}{PLAN.file}: column 'setting' holds {first!r} and {different[0]!r}, which are not of the same "
+            "fields; keep them in separate study folders"
+        )
+    planned = frames.plan.set_index("run_id")["setting"]
+    for frame in (frames.runs, frames.curves):
+        frame["setting"] = frame["run_id"].map(planned).fillna("").astype("object")
+    unknown = frames.runs["run_id"][frames.runs["setting"] == ""]
+    if frames.settings and len(unknown):
+        raise UsageError(
+            f"{where}{RUNS.file}: run {unknown.iloc[0]!r} is not in {PLAN.file}, so its setting is not known; collect "
+            "the study again"
+        )
 
 
 def to_frame(table: Table, columns: Columns) -> pd.DataFrame:
@@ -254,12 +300,15 @@ def _dtype(hint: Any) -> Any:
 
 def _check_comparable(frames: StudyFrames, where: str) -> None:
     for column, plural in SHARED.items():
-        values = sorted({str(value) for value in frames.runs[column]})
-        if len(values) > 1:
-            raise UsageError(
-                f"{where}{RUNS.file}: column {column!r} holds {' and '.join(values)}; "
-                f"a table never mixes {plural}: keep them in separate study folders"
-            )
+        for setting in frames.runs["setting"].unique() if column not in EXECUTION else [""]:
+            runs = frames.runs[frames.runs["setting"] == setting] if setting else frames.runs
+            values = sorted({str(value) for value in runs[column]})
+            if len(values) > 1:
+                within = f" within {setting}" if setting else ""
+                raise UsageError(
+                    f"{where}{RUNS.file}: column {column!r} holds {' and '.join(values)}{within}; "
+                    f"a table never mixes {plural}: keep them in separate study folders"
+                )
 
 
 def _check_arms(frames: StudyFrames, where: str) -> None:
@@ -273,7 +322,7 @@ def _check_arms(frames: StudyFrames, where: str) -> None:
 
 
 def _check_twice(frames: StudyFrames, where: str) -> None:
-    twice = frames.runs[frames.runs.duplicated(["arch", "shortcut", "depth", "seed"], keep=False)]
+    twice = frames.runs[frames.runs.duplicated(["arch", "shortcut", "depth", "seed", "setting"], keep=False)]
     if len(twice):
         raise UsageError(
             f"{where}{RUNS.file}: runs {' and '.join(twice['run_id'].iloc[:2])} are the same network and seed with "

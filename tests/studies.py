@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,7 @@ class Rows:
 
     def frames(self) -> StudyFrames:
         """As data frames, without files."""
-        others: Any = {table.file.removesuffix(".csv"): rows for table, rows in self.others.items()}
-        return from_rows(self.name, self.plan, self.runs, self.curves, **others)
+        return from_rows(self.name, {PLAN: self.plan, RUNS: self.runs, CURVES: self.curves, **self.others})
 
 
 def run_row(run_id: str, arch: str, depth: int, shortcut: str, seed: int, **values: Any) -> RunRow:
@@ -249,6 +248,26 @@ def make(
                 study.plan.append(PlanRow(run_id=run_id, arch=arch, depth=depth, shortcut=shortcut, seed=seed))
                 study.runs.append(run)
                 study.curves.extend(curve_rows(run, every, noise))
+    return study
+
+
+def varied(
+    vary: Mapping[str, Sequence[Any]], depths: Sequence[int] = (20, 56), arms: Sequence[Arm] = TWINS, num_seeds: int = 2
+) -> Rows:
+    """A study that varies fields of its runs, all of them finished: errors fall with each value of each field."""
+    study, spread = Rows("varied"), random.Random(0)
+    for places in itertools.product(*(range(len(values)) for values in vary.values())):
+        at = {name: values[place] for (name, values), place in zip(vary.items(), places, strict=True)}
+        better = math.prod(0.75**place for place in places)
+        steps, known = int(at.get("steps", 220)), {name: v for name, v in at.items() if name in RUNS.columns}
+        finals = {arch: {d: (better * e[0], better * e[1]) for d, e in by.items()} for arch, by in FINALS.items()}
+        part = make("varied", depths, arms=arms, num_seeds=num_seeds, finals=finals, every=max(1, steps // 10),
+                    spread=spread.uniform(0.2, 1), **{**known, "steps": steps, "best_step": steps})  # fmt: skip
+        setting = ", ".join(f"{name}={value}" for name, value in at.items())
+        ending = "-" + "-".join(map(str, places))
+        study.plan += [replace(row, run_id=row.run_id + ending, setting=setting) for row in part.plan]
+        study.runs += [replace(row, run_id=row.run_id + ending) for row in part.runs]
+        study.curves += [replace(row, run_id=row.run_id + ending) for row in part.curves]
     return study
 
 

@@ -35,6 +35,7 @@ from resnet_bench.analysis.statistics import (
     sign_flip_z,
     spread,
 )
+from resnet_bench.frames import StudyFrames
 from resnet_bench.networks import Arm, arm_name, display_name
 from resnet_bench.results.rows import ClaimRow
 
@@ -68,10 +69,33 @@ PLAIN: Arm = ("plain", "none")
 MATCHED = ("params", "macs", "init_digest", "batches_digest")
 
 
+def judge_study(frames: StudyFrames) -> list[ClaimRow]:
+    """A row for each claim, within each setting where a study varies fields; corrected over all its tests."""
+    return decide(
+        [
+            replace(found, row=replace(found.row, setting=part.setting))
+            for part in frames.parts
+            for found in _on_everything(part.runs, part.signals, part.construction, part.lesions)
+        ]
+    )
+
+
+def rules(frames: StudyFrames) -> Sequence[str]:
+    """`RULES`, and what is done otherwise where the study varies fields."""
+    if not frames.settings:
+        return RULES
+    return [
+        *RULES,
+        f"This study varies {' and '.join(frames.axes)}: a claim is judged within each setting by itself, from the "
+        f"runs of that setting alone; the correction (Holm) is for the tests of all {len(frames.settings)} settings "
+        "together.",
+    ]
+
+
 def judge(
     runs: pd.DataFrame, signals: pd.DataFrame = NONE, construction: pd.DataFrame = NONE, lesions: pd.DataFrame = NONE
 ) -> list[ClaimRow]:
-    """A row for each claim.
+    """A row for each claim on runs of one setting.
 
     Args:
         runs: with the columns of runs.csv, of one protocol and one data set.
@@ -79,8 +103,14 @@ def judge(
         construction: with those of construction.csv.
         lesions: with those of lesions.csv.
     """
+    return decide(_on_everything(runs, signals, construction, lesions))
+
+
+def _on_everything(
+    runs: pd.DataFrame, signals: pd.DataFrame, construction: pd.DataFrame, lesions: pd.DataFrame
+) -> list[Finding]:
     known = _with_chance(runs)
-    return decide([*_findings(known), *causes(known, signals), *operations(known, construction, lesions)])
+    return [*_findings(known), *causes(known, signals), *operations(known, construction, lesions)]
 
 
 def _findings(runs: pd.DataFrame) -> Iterator[Finding]:

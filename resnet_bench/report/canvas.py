@@ -222,10 +222,10 @@ class EndLabel:
     color: str
 
 
-def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
+def label_ends(axes: Axes, labels: Sequence[EndLabel], panel_height: float = PANEL_HEIGHT) -> None:
     """Write the labels right of the panel at the height of their line's end, moved apart until none overlap."""
     low, high = axes.get_ylim()
-    height = PANEL_HEIGHT * 72  # points
+    height = panel_height * 72  # points
     step = (LABEL_SIZE + 2.5) / height * (high - low)
     ordered = sorted(labels, key=lambda label: label.y)
     heights = spread([min(label.y, high) for label in ordered], step, low, high)

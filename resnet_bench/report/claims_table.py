@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from resnet_bench.analysis.claims import judge
+from resnet_bench.analysis.claims import judge_study
 from resnet_bench.analysis.findings import SUPPORTED, UNDECIDED
 from resnet_bench.frames import StudyFrames
 from resnet_bench.report.tables import TextTable
@@ -16,6 +16,7 @@ FIGURE_OF = {
     "plain-degrades": "depth", "residual-holds": "depth", "gap-grows": "depth", "twins": "curves",
     "signals-healthy": "gradients", "responses": "responses", "solution-exists": "continuation", "lesions": "lesions",
 }  # fmt: skip
+ALL = {1: "in the one setting", 2: "in both settings"}
 SHORT = {
     "plain-degrades-train": "plain nets degrade on the training images",
     "residual-holds-train": "residual nets do not",
@@ -24,8 +25,8 @@ SHORT = {
 
 
 def claims(frames: StudyFrames) -> list[ClaimRow]:
-    """The verdict on every claim."""
-    return judge(frames.runs, frames.signals, frames.construction, frames.lesions)
+    """The verdict on every claim, within every setting."""
+    return judge_study(frames)
 
 
 def figure_of(row: ClaimRow) -> str:
@@ -33,27 +34,56 @@ def figure_of(row: ClaimRow) -> str:
     return next((figure for prefix, figure in FIGURE_OF.items() if row.claim.startswith(prefix)), "")
 
 
+def by_networks(rows: Sequence[ClaimRow]) -> list[list[ClaimRow]]:
+    """The rows of each claim on the same networks: one, or one for each setting."""
+    found: dict[tuple[str, str], list[ClaimRow]] = {}
+    for row in rows:
+        found.setdefault((row.claim, row.subject), []).append(row)
+    return list(found.values())
+
+
+def verdict_in_words(rows: Sequence[ClaimRow]) -> str:
+    """Of one claim on the same networks: `supported`, or `supported in 4 of 6 settings, undecided at steps=100`.
+
+    Which settings these are is said of all verdicts but the most frequent one, where they are one or two.
+    """
+    at: dict[str, list[str]] = {}
+    for row in rows:
+        at.setdefault(row.verdict, []).append(row.setting)
+    most, *others = sorted(at, key=lambda verdict: -len(at[verdict]))
+    if not rows[0].setting:
+        return most
+    if not others:
+        return f"{most} {ALL.get(len(rows)) or f'in all {len(rows)} settings'}"
+    told = [
+        f"{name} at {' and at '.join(at[name])}" if len(at[name]) <= 2 else f"{name} in {len(at[name])}"
+        for name in others
+    ]
+    return f"{most} in {len(at[most])} of {len(rows)} settings, {', '.join(told)}"
+
+
 def verdict_sentence(rows: Sequence[ClaimRow]) -> str:
     """The study's answer in a sentence; where shortcut options differ, for each of them."""
     parts = []
     for claim, words in SHORT.items():
-        chosen = [row for row in rows if row.claim == claim]
-        verdicts = {row.verdict for row in chosen}
-        if len(verdicts) == 1:
-            parts.append(f"{words}: {verdicts.pop()}")
+        verdicts = {found[0].subject: verdict_in_words(found) for found in by_networks(rows) if found[0].claim == claim}
+        if len(set(verdicts.values())) == 1:
+            parts.append(f"{words}: {next(iter(verdicts.values()))}")
         elif verdicts:
-            parts.append(f"{words}: {', '.join(f'{row.verdict} ({row.subject})' for row in chosen)}")
+            parts.append(f"{words}: {', '.join(f'{verdict} ({name})' for name, verdict in verdicts.items())}")
     text = "; ".join(parts) or "nothing can be said yet"
     return f"{text[0].upper()}{text[1:]}."
 
 
 def claims_table(rows: Sequence[ClaimRow], name: str) -> TextTable:
     """A row for each claim."""
-    header = ["claim", "networks", "verdict", "effect", "95 % interval", "n", "p", "p (Holm)", "evidence"]
+    at = {row.setting for row in rows} - {""}
+    header = ["claim", "networks", *(["setting"] if at else []), "verdict", "effect", "95 % interval", "n", "p",
+              "p (Holm)", "evidence"]  # fmt: skip
     cells = [
         [
-            row.statement, row.subject, row.verdict, _points(row.effect), _interval(row), str(row.n), _p(row.p),
-            _p(row.p_holm), f"{row.test}: {row.evidence}",
+            row.statement, row.subject, *([row.setting] if at else []), row.verdict, _points(row.effect),
+            _interval(row), str(row.n), _p(row.p), _p(row.p_holm), f"{row.test}: {row.evidence}",
         ]
         for row in rows
     ]  # fmt: skip

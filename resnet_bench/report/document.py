@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resnet_bench.analysis.claims import RULES
+from resnet_bench.analysis.claims import rules
 from resnet_bench.frames import StudyFrames
-from resnet_bench.report import tables, wording
+from resnet_bench.report import settings_tables, tables, wording
 from resnet_bench.report.claims_table import claims_table, figure_of, verdict_sentence
 from resnet_bench.report.confusion_figure import class_table, confusions
 from resnet_bench.report.construction_table import construction_table
 from resnet_bench.report.convergence_table import convergence_table
 from resnet_bench.report.cost_tables import cost_tables
+from resnet_bench.report.drawings import MOST_SETTINGS, single_settings
 from resnet_bench.report.summary import facts
 from resnet_bench.report.tables import TextTable
 from resnet_bench.results.rows import ClaimRow
+from resnet_bench.results.settings import REPLICATES, number
 from resnet_bench.results.tables import (
     CLAIMS,
     COMPLEXITY,
@@ -30,19 +33,7 @@ from resnet_bench.results.tables import (
 )
 from resnet_bench.text import command
 
-TITLES = {
-    "curves": "Error during training",
-    "degradation": "Plain nets: training and test error of a shallow and a deep one",
-    "depth": "Final error against depth",
-    "responses": "Layer responses",
-    "gradients": "Gradients by layer",
-    "continuation": "Trained on from the constructed solution",
-    "lesions": "Error without one block",
-    "confusion": "Which classes are taken for which",
-    "cost": "Final test error against what training cost",
-    "throughput": "Images per second against depth",
-    "utilisation": "Achieved FLOP/s in percent of the measured peak",
-}
+TEXT_SETTINGS = 8  # up to which the facts name the change with depth within each
 
 
 @dataclass(frozen=True)
@@ -66,12 +57,15 @@ class Section:
     @property
     def anchor(self) -> str:
         """What links within the page call it: its title in lower case, with hyphens."""
-        return self.title.lower().replace(" ", "-")
+        return re.sub("[^a-z0-9_-]+", "-", self.title.lower())
 
 
 @dataclass(frozen=True)
 class Document:
-    """A report: the verdict first. One that is not about the paper's claims has no claims, table of them and rules."""
+    """A report: the verdict first. One that is not about the paper's claims has no claims, table of them and rules.
+
+    Where a study varies fields, its verdicts stand in `claims_by_setting`, beside each other.
+    """
 
     name: str
     verdict: str
@@ -80,6 +74,7 @@ class Document:
     sources: Sequence[str]
     claims: Sequence[ClaimRow] = ()
     claims_table: TextTable | None = None
+    claims_by_setting: TextTable | None = None
     rules: Sequence[str] = ()
 
     @property
@@ -90,7 +85,8 @@ class Document:
     @property
     def tables(self) -> dict[str, TextTable]:
         """Every table by its file name, the claims' first."""
-        claims = {"claims": self.claims_table} if self.claims_table else {}
+        named = {"claims": self.claims_table, "claims_by_setting": self.claims_by_setting}
+        claims = {name: table for name, table in named.items() if table}
         return claims | {n: t for section in self.sections for n, t in section.tables.items()}
 
     def figure_of(self, row: ClaimRow) -> str:
@@ -100,52 +96,107 @@ class Document:
         return name if name in drawn else ""
 
 
-def make_document(frames: StudyFrames, claims: Sequence[ClaimRow], captions: Mapping[str, str]) -> Document:
+def make_document(frames: StudyFrames, claims: Sequence[ClaimRow], pictures: Mapping[str, Picture]) -> Document:
     """The report of a study.
 
     Args:
         frames: the study.
         claims: its verdicts.
-        captions: of every figure that was drawn, by name.
+        pictures: every figure that was drawn, by name.
     """
+    sections = _sections_by_setting(frames, pictures) if frames.settings else _sections(frames, pictures)
+    missing = wording.excluded(frames)
+    return Document(
+        name=frames.name,
+        verdict=verdict_sentence(claims),
+        facts=facts(frames, TEXT_SETTINGS),
+        claims=claims,
+        claims_table=claims_table(claims, frames.name),
+        claims_by_setting=settings_tables.verdicts(frames, claims) if frames.settings else None,
+        rules=rules(frames),
+        sections=[
+            *sections,
+            Section("Provenance", _provenance(frames)),
+            Section("Missing", missing or ["Nothing that was planned is missing; no run diverged."]),
+        ],
+        sources=_sources(frames),
+    )
 
-    def pictures(*names: str) -> list[Picture]:
-        return [Picture(name, TITLES[name], captions[name]) for name in names if name in captions]
 
-    cost = cost_tables(frames)
-    sections = [
+def _sections(frames: StudyFrames, pictures: Mapping[str, Picture]) -> list[Section]:
+    return [
         Section(
             "Errors",
-            pictures=pictures("curves", "degradation", "depth"),
+            pictures=_chosen(pictures, "curves", "degradation", "depth"),
             tables={"errors": tables.errors(frames), **tables.selected(frames)},
         ),
         Section("Convergence", tables={"convergence": convergence_table(frames)} if len(frames.curves) else {}),
         Section(
             "Causes",
             _causes(frames),
-            pictures("responses", "gradients", "continuation", "lesions"),
+            _chosen(pictures, "responses", "gradients", "continuation", "lesions"),
             {"construction": construction_table(frames)} if len(frames.construction) else {},
         ),
         Section(
             "Classes",
             _classes(frames),
-            pictures("confusion"),
+            _chosen(pictures, "confusion"),
             {"classes": class_table(frames)} if len(confusions(frames)) else {},
         ),
-        Section("Cost", _cost(frames), pictures("cost", "throughput", "utilisation"), cost),
-        Section("Provenance", _provenance(frames)),
+        _cost_section(frames, pictures),
     ]
-    missing = wording.excluded(frames)
-    return Document(
-        name=frames.name,
-        verdict=verdict_sentence(claims),
-        facts=facts(frames),
-        claims=claims,
-        claims_table=claims_table(claims, frames.name),
-        rules=RULES,
-        sections=[*sections, Section("Missing", missing or ["Nothing that was planned is missing; no run diverged."])],
-        sources=_sources(frames),
+
+
+def _sections_by_setting(frames: StudyFrames, pictures: Mapping[str, Picture]) -> list[Section]:
+    """Errors against what is varied; then each setting by itself, where there are few."""
+    single = single_settings(frames)
+    return [
+        Section(
+            "Errors",
+            _not_drawn(frames, pictures),
+            [picture for name, picture in pictures.items() if name.startswith("axis-")],
+            {"final_errors": settings_tables.final_errors(frames)},
+        ),
+        *(_setting_section(part, ending, pictures) for ending, part in single.items()),
+        _cost_section(frames, pictures),
+    ]
+
+
+def _setting_section(part: StudyFrames, ending: str, pictures: Mapping[str, Picture]) -> Section:
+    made = {"errors": tables.errors(part), **tables.selected(part)}
+    made |= {"convergence": convergence_table(part)} if len(part.curves) else {}
+    names = (f"{name}-{ending}" for name in ("curves", "degradation", "depth", "responses"))
+    return Section(
+        f"Setting {part.setting}",
+        pictures=_chosen(pictures, *names),
+        tables={f"{name}-{ending}": table for name, table in made.items()},
     )
+
+
+def _not_drawn(frames: StudyFrames, pictures: Mapping[str, Picture]) -> list[str]:
+    """What is varied and has no figure, and why; and where the figures of single settings are."""
+    said = []
+    for name, values in frames.axes.items():
+        if name in REPLICATES:
+            said.append(f"{name} repeats runs as the seed does: it has no figure, and means are over it in others.")
+        elif len(values) == 1:
+            said.append(f"{name} has one value, {number(values[0])}, so there is no figure against it.")
+        elif f"axis-{name}" not in pictures:
+            said.append(f"There are too many combinations of other fields for a figure against {name}.")
+    if not single_settings(frames):
+        said.append(
+            f"Of more than {MOST_SETTINGS} settings none has figures of its own here; in Python "
+            f"frames.within({frames.settings[0]!r}) are the frames of one, which every figure can be drawn of."
+        )
+    return said
+
+
+def _cost_section(frames: StudyFrames, pictures: Mapping[str, Picture]) -> Section:
+    return Section("Cost", _cost(frames), _chosen(pictures, "cost", "throughput", "utilisation"), cost_tables(frames))
+
+
+def _chosen(pictures: Mapping[str, Picture], *names: str) -> list[Picture]:
+    return [pictures[name] for name in names if name in pictures]
 
 
 def _causes(frames: StudyFrames) -> list[str]:

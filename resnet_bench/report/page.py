@@ -16,13 +16,24 @@ def to_page(document: Document) -> str:
         f"{markdown.bold(document.verdict)}\n",
         *map(markdown.item, document.facts),
         "",
-        *([to_markdown(document.claims_table)] if document.claims_table else []),
+        *_claims(document),
         *_rules(document),
         *(line for section in document.sections for line in _section(section)),
         f"Made from {_listed(document.sources)} by {markdown.code(*document.redrawn_by)}; do not edit by "
         "hand. The figures are also there as SVG, the tables as LaTeX, and all of it as one file, report.html.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _claims(document: Document) -> list[str]:
+    """The table of claims; of several settings first what is short, and the rest to be opened."""
+    if not document.claims_table:
+        return []
+    whole = to_markdown(document.claims_table)
+    if not document.claims_by_setting:
+        return [whole]
+    opened = ["<details><summary>The numbers behind the verdicts</summary>\n", whole, "</details>\n"]
+    return [to_markdown(document.claims_by_setting), *opened]
 
 
 def _rules(document: Document) -> list[str]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.frames import StudyFrames, select
+from resnet_bench.frames import StudyFrames
 from resnet_bench.networks import Arm, arm_name, display_name
+
+LONGEST = 500  # characters that name runs of several settings
 
 
 def chance(frames: StudyFrames) -> float:
@@ -34,6 +36,23 @@ def name_runs(runs: pd.DataFrame) -> str:
 
 def _seeds(numbers: list[int]) -> str:
     return ("seed " if len(numbers) == 1 else "seeds ") + ", ".join(map(str, numbers))
+
+
+def _named(frames: StudyFrames, runs: pd.DataFrame) -> str:
+    """The runs by name; where the study varies fields, of each setting, and in numbers only if they are many."""
+    if not frames.settings:
+        return name_runs(runs)
+    of = {setting: runs[runs["setting"] == setting] for setting in frames.settings}
+    of = {setting: rows for setting, rows in of.items() if len(rows)}
+    planned = frames.plan["setting"].value_counts()
+    named = "; ".join(
+        f"all at {setting}" if len(rows) == planned[setting] else f"at {setting}: {name_runs(rows)}"
+        for setting, rows in of.items()
+    )
+    if len(named) <= LONGEST:
+        return named
+    numbers = "; ".join(f"{len(rows)} at {setting}" for setting, rows in of.items())
+    return numbers if len(numbers) <= LONGEST else f"in {len(of)} of {len(frames.settings)} settings"
 
 
 def count(number: int, noun: str) -> str:
@@ -78,16 +97,12 @@ def _said(value: Any) -> str:
 
 def num_seeds(frames: StudyFrames) -> str:
     """`n = 5 seeds`, or `n = 1 to 5 seeds` where cells differ."""
-    counts = sorted({len(cell) for arm in frames.arms for d in frames.depths if len(cell := _cell(frames, arm, d))})
+    counts = sorted(set(frames.finished.groupby(["arch", "shortcut", "depth", "setting"]).size()))
     if not counts:
         return "n = 0 seeds"
     if len(counts) == 1:
         return f"n = {count(counts[0], 'seed')}"
     return f"n = {counts[0]} to {counts[-1]} seeds"
-
-
-def _cell(frames: StudyFrames, arm: Arm, depth: int) -> pd.DataFrame:
-    return select(frames.finished, arm, depth)
 
 
 def range_of(values: Iterable[float]) -> str:
@@ -107,9 +122,12 @@ def conditions(frames: StudyFrames) -> str:
     """One sentence: dataset, protocol, precision, device, n."""
     if frames.runs.empty:
         return f"No run of study {frames.name} has finished; {count(len(frames.plan), 'run')} planned."
+    varied = {name: len(values) for name, values in frames.axes.items() if len(values) > 1}
+    within = [f"Setting {frames.setting}"] if frames.setting else []
+    within += [f"Varied: {', '.join(f'{name} ({n} values)' for name, n in varied.items())}"] if varied else []
     return (
-        f"Dataset {frames.dataset}; protocol {protocol(frames)}; {frames.precision}, {frames.mode}; "
-        f"device {devices(frames)}; {num_seeds(frames)}."
+        f"{'; '.join([*within, 'dataset' if within else 'Dataset'])} {frames.dataset}; protocol {protocol(frames)}; "
+        f"{frames.precision}, {frames.mode}; device {devices(frames)}; {num_seeds(frames)}."
     )
 
 
@@ -121,9 +139,9 @@ def excluded(frames: StudyFrames) -> list[str]:
         when = f", at step {', '.join(map(str, sorted(steps)))}" if steps else ""
         sentences.append(
             f"Diverged (the loss was not finite{when}), in no mean of figures and tables, at chance in the claims: "
-            f"{count(len(frames.diverged), 'run')}: {name_runs(frames.diverged)}."
+            f"{count(len(frames.diverged), 'run')}: {_named(frames, frames.diverged)}."
         )
     if len(frames.missing):
         total = count(len(frames.plan), "planned run")
-        sentences.append(f"Missing: {len(frames.missing)} of {total}: {name_runs(frames.missing)}.")
+        sentences.append(f"Missing: {len(frames.missing)} of {total}: {_named(frames, frames.missing)}.")
     return sentences

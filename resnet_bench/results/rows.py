@@ -42,6 +42,9 @@ DIGEST = Rule(pattern="[0-9a-f]{64}", wanted="a SHA-256 (64 hex digits)")
 DIGEST_OR_NONE = Rule(pattern="([0-9a-f]{64})?", wanted="a SHA-256 (64 hex digits) or empty")
 SIZE = Rule(pattern="([0-9]{1,6}x[0-9]{1,6}x[0-9]{1,6})?", wanted="height x width x channels, as in 32x32x3")
 SEED = Rule(0, 2**31 - 1)
+SETTING = Rule(
+    pattern=r"([a-z_]+=[ -~]{1,400})?", wanted="a setting (fields and values, as in steps=400, lr=0.1) or empty"
+)
 CLASSES = Rule(2, 1_000_000)
 LOGITS = Rule(0, 1_000_000)  # one class is enough to count a network's work; 0: not recorded
 
@@ -65,7 +68,10 @@ class PlanRow:
     arch: str = column("plain, residual, or another builder of torchvision by its name")
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
-    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)", rule=SEED)
+    seed: int = column("the run's seed, split into named streams (init, order, augmentation)", rule=SEED)
+    setting: str = column(
+        "what the study varies, and the run's values, as in steps=400, lr=0.1; empty: nothing", default="", rule=SETTING
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +117,7 @@ class RunRow:
     arch: str = column("plain, residual, or another builder of torchvision by its name")
     depth: int = column("weighted layers on the main path", "layers")
     shortcut: str = column("shortcut option a, b or c; none for plain")
-    seed: int = column("the run's one seed, split into named streams (init, order, augmentation)", rule=SEED)
+    seed: int = column("the run's seed, split into named streams (init, order, augmentation)", rule=SEED)
     protocol: str = column("name and version of the training protocol")
     status: str = column("ok, or diverged: the loss was not finite, which is a result", rule=Rule(among=STATUSES))
     steps: int = column("optimizer updates done", "steps")
@@ -389,6 +395,11 @@ class ClaimRow:
 
     claim: str = column("short name of the claim", key=True)
     subject: str = column("the networks it is about, as in residual (A)", key=True)
+    setting: str = column(
+        "at which values of what the study varies it is judged, as in plan.csv; no column without such",
+        key=True,
+        default="",
+    )
     statement: str = column("the claim in words")
     verdict: str = column("supported, contradicted, undecided or not measured")
     effect: float | None = column(

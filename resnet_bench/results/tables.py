@@ -138,6 +138,12 @@ def to_lines(columns: Columns) -> str:
     return text.getvalue()
 
 
+def write_claims(path: Path, rows: Sequence[Any]) -> None:
+    """Write claims.csv; it has the column `setting` only where the study varies something."""
+    columns = [name for name in CLAIMS.columns if name != "setting" or any(row.setting for row in rows)]
+    write_atomically(path, to_csv(CLAIMS, rows, columns).encode())
+
+
 def write_csv(path: Path, table: Table, rows: Iterable[Any], guard: Guard = unguarded) -> None:
     """Write a whole table, atomically; for the guard see `files.write_atomically`."""
     write_atomically(path, to_csv(table, rows).encode(), guard=guard)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from resnet_bench.errors import UsageError
-from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, from_rows, load
+from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, load
 from resnet_bench.networks import RESIDUAL_ARMS, TWINS
 from resnet_bench.report import canvas, cost_figures, cost_tables, render, setups, tables
 from resnet_bench.report.error_cost_figure import draw_cost
@@ -37,7 +37,8 @@ DEPTHS = (20, 32, 44, 56, 110)
 def frames_of(
     rows: studies.Rows, throughput: Sequence[ThroughputRow] = (), complexity: Sequence[ComplexityRow] = ()
 ) -> StudyFrames:
-    return from_rows(rows.name, rows.plan, rows.runs, rows.curves, complexity, throughput)
+    study = replace(rows, others={COMPLEXITY: list(complexity), THROUGHPUT: list(throughput)})
+    return study.frames()
 
 
 def write(

@@ -1,0 +1,52 @@
+"""The tables over all settings of a study that varies fields: final errors, and the verdict on every claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from resnet_bench.analysis.findings import NOT_MEASURED
+from resnet_bench.frames import StudyFrames, select
+from resnet_bench.networks import arm_name
+from resnet_bench.report import wording
+from resnet_bench.report.claims_table import by_networks
+from resnet_bench.report.tables import FINAL_TEST, FINAL_TRAIN, PM, TextTable, mean_std
+from resnet_bench.results.rows import ClaimRow
+from resnet_bench.results.settings import number, parse
+
+
+def final_errors(frames: StudyFrames) -> TextTable:
+    """Final training and test error of every arm, a row for each setting and depth."""
+    header = [*frames.axes, "depth"]
+    header += [f"{arm_name(arm)} {split}" for arm in frames.arms for split in ("train", "test")]
+    rows = []
+    for setting in frames.settings:
+        values, part = parse(setting), frames.within(setting)
+        for depth in part.depths:
+            cells = [select(part.finished, arm, depth) for arm in frames.arms]
+            errors = [mean_std(cell[metric]) for cell in cells for metric in (FINAL_TRAIN, FINAL_TEST)]
+            rows.append([*(number(values[name]) for name in frames.axes), str(depth), *errors])
+    notes = [
+        wording.conditions(frames),
+        "Errors at the last step, eval mode, not augmented. std is the sample standard deviation over seeds; - means "
+        "no finished run.",
+        *wording.excluded(frames),
+        f"Made from runs.csv and plan.csv of study {frames.name}.",
+    ]
+    caption = f"Final error (%) by {', '.join(frames.axes)} and depth, study {frames.name}: mean {PM} std (n seeds)"
+    return TextTable(caption, header, rows, notes)
+
+
+def verdicts(frames: StudyFrames, rows: Sequence[ClaimRow]) -> TextTable:
+    """A row for each claim, a column for each setting; without the claims that nothing was measured for anywhere."""
+    claims = by_networks(rows)
+    measured = [found for found in claims if any(row.verdict != NOT_MEASURED for row in found)]
+    header = ["claim", "networks", *frames.settings]
+    cells = []
+    for found in measured:
+        verdict_at = {row.setting: row.verdict for row in found}
+        cells.append([found[0].statement, found[0].subject, *(verdict_at.get(s, "-") for s in frames.settings)])
+    notes = ["Each setting is judged by itself; the evidence stands in the table of claims."]
+    silent = dict.fromkeys(found[0].statement for found in claims if found not in measured)
+    notes += [f"Not measured in any setting: {'; '.join(silent)}."] if silent else []
+    notes.append(f"Made from claims.csv of study {frames.name}.")
+    return TextTable(f"The paper's claims by setting, study {frames.name}", header, cells, notes)
