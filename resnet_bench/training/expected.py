@@ -45,12 +45,12 @@ class Expected:
 
     @classmethod
     def of_state(cls, state: TrainState, config: RunConfig, identity: Mapping[str, Any]) -> Expected:
-        """What a checkpoint must hold for the run to go on from it."""
+        """To go on with that state."""
         return cls(identity, config, state.model.state_dict(), optimizer_tensors(state.optimizer), state.init_digest)
 
     @classmethod
     def of_network(cls, model: nn.Module, config: RunConfig, identity: Mapping[str, Any]) -> Expected:
-        """What a checkpoint must hold for its network to be used; the optimizer does not matter."""
+        """To use the network."""
         return cls(identity, config, model.state_dict())
 
     @property
