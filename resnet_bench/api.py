@@ -175,7 +175,8 @@ def load_study(folder: Place) -> StudyFrames:
 def judge(frames: StudyFrames) -> pd.DataFrame:
     """What the runs say of the paper's claims: a row for each, with the columns of claims.csv. Needs no torch.
 
-    Effects are in points of error, or as the row's `statement` says; intervals are of 95 %.
+    Effects are in points of error, or as the row's `statement` says; intervals are of 95 %. A study that varies
+    fields of its runs is judged within each `setting`.
 
     >>> import resnet_bench as rb
     >>> claims = rb.judge(rb.load_study("results/digits-full"))
@@ -186,7 +187,8 @@ def judge(frames: StudyFrames) -> pd.DataFrame:
     from resnet_bench.report.claims_table import claims
     from resnet_bench.results.tables import CLAIMS, columns_of
 
-    return to_frame(CLAIMS, columns_of(CLAIMS, claims(frames)))
+    judged = to_frame(CLAIMS, columns_of(CLAIMS, claims(frames)))
+    return judged if judged["setting"].any() else judged.drop(columns="setting")
 
 
 def build_model(

@@ -24,8 +24,8 @@ from resnet_bench.machine import available_cores, cpu_model
 def generator(seed: int, stream: str, *counters: int) -> torch.Generator:
     """A CPU generator that is a function of its arguments alone.
 
-    A run's one seed is split into named streams ("init", "order", "augmentation"), and a stream by counters (the
-    epoch, say), so that nothing depends on how many numbers were drawn before.
+    A seed is split into named streams ("init", "order", "augmentation"), and a stream by counters (the epoch, say), so
+    that nothing depends on how many numbers were drawn before.
     """
     text = ":".join(("resnet-bench", stream, str(seed), *map(str, counters)))
     derived = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -17,7 +17,10 @@ from resnet_bench.networks import (
 from resnet_bench.schema import Rule
 
 # Fields that older runs have not.
-LATER = ("family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts")
+LATER = (
+    "family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts", "crop_padding", "image_side",
+    "images_per_class", "init_seed", "batch_seed",
+)  # fmt: skip
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
@@ -26,6 +29,11 @@ USUAL = {"sgd": None, "adam": (1e-3, 1e-4), "adamw": (1e-3, 1e-2)}
 # How a network is trained on new data: from scratch, or from another's weights, the classifier alone or all of it.
 SCRATCH, EXTRACTION, FINE_TUNE = TRANSFER_MODES = ("scratch", "feature-extraction", "fine-tune")
 POSITIVE = Rule(1)
+SEEDS = (0, 2**31 - 1)
+LIMITS = {
+    "seed": SEEDS, "init_seed": SEEDS, "batch_seed": SEEDS, "crop_padding": (0, 16), "image_side": (4, 4096),
+    "images_per_class": (1, 10**9),
+}  # fmt: skip
 LARGE_SIDE = 128  # pixels: from here on ImageNet-style networks have the 7x7 stem
 # A mirrored digit or letter is another one or none; images of 8x8 pixels are too small to be shifted.
 AUGMENTATION_OF = {"mnist": "crop", "kmnist": "crop", "svhn": "crop", "digits": "none"}
@@ -53,7 +61,7 @@ class RunConfig:
     lr_warmup_window: int = field(default=100, metadata={"rule": POSITIVE})  # steps in a window; windows do not overlap
     momentum: float = 0.9
     weight_decay: float = 1e-4  # on every parameter, BN and biases included
-    # "crop-flip": zero-pad 4, random crop, random flip; "crop" without the flip; "resized-crop-flip": of large images,
+    # "crop-flip": zero-pad, random crop, random flip; "crop" without the flip; "resized-crop-flip": of large images,
     # a box of random size and shape, resized, and a random flip; or "none"
     augmentation: str = "crop-flip"
     row_every: int = field(default=400, metadata={"rule": POSITIVE})  # steps between two rows of the error curves
@@ -67,6 +75,11 @@ class RunConfig:
     zero_init_residual: bool = False  # begin with every residual function at 0
     weights: str = ""  # SHA-256 of the weights that all layers but the classifier begin with; empty: drawn by the seed
     frozen_parts: int = 0  # stem and stages, from the first, that are not trained
+    crop_padding: int = 4  # zero pixels on each side before the random crop
+    image_side: int | None = None  # pixels of the shorter side that images are averaged to; None: as they are
+    images_per_class: int | None = None  # training images of each class, the first ones; None: all
+    init_seed: int | None = None  # of the initial weights; None: the seed
+    batch_seed: int | None = None  # of order and augmentation of the batches; None: the seed
 
     def __post_init__(self) -> None:
         check_network(self.network)
@@ -79,13 +92,35 @@ class RunConfig:
                 raise UsageError(f"{name} {value!r} is unknown; one of {', '.join(known)}")
         if self.zero_init_residual and self.arch == "plain":
             raise UsageError("zero_init_residual is for residual networks: a plain network would put out nothing")
-        if not 0 <= self.seed < 2**31:
-            raise UsageError(f"seed {self.seed} is not between 0 and {2**31 - 1}")
+        for name, (low, high) in LIMITS.items():
+            number = getattr(self, name)
+            if number is not None and not low <= number <= high:
+                raise UsageError(f"{name} {number} is not between {low} and {high}")
+        if self.image_side is not None:
+            self.check_crop(self.image_side)
+
+    def check_crop(self, image_side: int) -> None:
+        """Raise UsageError if a random crop could miss images whose shorter side has that many pixels."""
+        if self.augmentation in ("crop-flip", "crop") and self.crop_padding >= image_side:
+            raise UsageError(
+                f"crop_padding {self.crop_padding}: crops of images of {image_side} pixels a side could be padding "
+                f"alone; it must be less than {image_side}"
+            )
 
     @property
     def network(self) -> NetworkName:
         """What is trained."""
         return NetworkName(self.family, self.arch, self.depth, self.shortcut)
+
+    @property
+    def seed_of_init(self) -> int:
+        """What the initial weights are drawn from."""
+        return self.seed if self.init_seed is None else self.init_seed
+
+    @property
+    def seed_of_batches(self) -> int:
+        """What order and augmentation of the batches are drawn from."""
+        return self.seed if self.batch_seed is None else self.batch_seed
 
     def canonical_json(self) -> str:
         """The configuration as JSON with sorted keys and no spaces: equal text means equal run."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from resnet_bench.environment import generator
 
-PAD = 4  # zero pixels on each side before the random crop (section 4.2)
+PAD = 4  # zero pixels on each side before the random crop (section 4.2), unless a run has others
 INDEX, ROW, COLUMN, FLIP = range(4)
 
 # A random box of the whole image, as is usual for ImageNet (Szegedy et al. 2015, section 6).
@@ -34,19 +34,27 @@ class BatchStream:
     Args:
         num_images: size of the training set.
         batch_size: images per step.
-        seed: the run's seed.
+        seed: of the run's batches.
         augmentation: "crop-flip", "crop", "resized-crop-flip" or "none".
         aspects: width / height of each image, float32 [num_images]; needed for "resized-crop-flip".
+        padding: zero pixels on each side before the random crop.
     """
 
     def __init__(
-        self, num_images: int, batch_size: int, seed: int, augmentation: str, aspects: Tensor | None = None
+        self,
+        num_images: int,
+        batch_size: int,
+        seed: int,
+        augmentation: str,
+        aspects: Tensor | None = None,
+        padding: int = PAD,
     ) -> None:
         self.num_images = num_images
         self.batch_size = batch_size
         self.seed = seed
         self.crop = augmentation in ("crop-flip", "crop")
         self.flip = augmentation == "crop-flip"
+        self.padding = padding
         self.aspects = aspects if augmentation == "resized-crop-flip" else None
         self.columns = 4 if self.aspects is None else 6  # of the table
         self._epochs: dict[int, Tensor] = {}
@@ -76,10 +84,12 @@ class BatchStream:
             table[:, TOP:MIRRORED] = random_boxes(self.aspects[table[:, INDEX].long()], stream)
             table[:, MIRRORED] = torch.randint(2, (n,), generator=stream, dtype=torch.int32)
             return table
-        table[:, ROW:] = torch.tensor([PAD, PAD, 0])  # the crop that gives the image back
+        table[:, ROW:] = torch.tensor([self.padding, self.padding, 0])  # the crop that gives the image back
         if self.crop:
             stream = generator(self.seed, "augmentation", epoch)
-            table[:, ROW : COLUMN + 1] = torch.randint(2 * PAD + 1, (n, 2), generator=stream, dtype=torch.int32)
+            table[:, ROW : COLUMN + 1] = torch.randint(
+                2 * self.padding + 1, (n, 2), generator=stream, dtype=torch.int32
+            )
             flips = torch.randint(2, (n,), generator=stream, dtype=torch.int32)
             table[:, FLIP] = flips if self.flip else 0
         return table
@@ -150,7 +160,9 @@ def normalise(images: Tensor, mean: Tensor, inverse_std: Tensor | None = None) -
     return images if inverse_std is None else images.mul_(inverse_std)
 
 
-def make_batch(images: Tensor, mean: Tensor, draws: Tensor, inverse_std: Tensor | None = None) -> Tensor:
+def make_batch(
+    images: Tensor, mean: Tensor, draws: Tensor, inverse_std: Tensor | None = None, padding: int = PAD
+) -> Tensor:
     """The network's input for one step, made where `images` lives.
 
     Args:
@@ -158,17 +170,18 @@ def make_batch(images: Tensor, mean: Tensor, draws: Tensor, inverse_std: Tensor 
         mean: float32 [C, H, W] or [C, 1, 1].
         draws: int32 [B, 4] on the same device.
         inverse_std: float32 [C, 1, 1]; None: pixels are not divided.
+        padding: zero pixels on each side, as the draws were made for.
 
     Returns:
         float32 [B, C, H, W]: normalised, then zero-padded (so that a padded pixel is the mean), cropped and flipped.
     """
     height, width = images.shape[-2:]
-    batch = F.pad(normalise(images[draws[:, INDEX].long()], mean, inverse_std), (PAD, PAD, PAD, PAD))
+    batch = F.pad(normalise(images[draws[:, INDEX].long()], mean, inverse_std), (padding,) * 4)
     rows = torch.arange(height, device=draws.device) + draws[:, ROW, None]  # [B, H]
     columns = torch.arange(width, device=draws.device).expand(len(draws), width)
     columns = torch.where(draws[:, FLIP, None].bool(), width - 1 - columns, columns) + draws[:, COLUMN, None]  # [B, W]
-    pixels = rows[:, :, None] * (width + 2 * PAD) + columns[:, None, :]  # [B, H, W], flat index into a padded plane
-    planes = batch.flatten(2)  # [B, C, (H + 8) * (W + 8)]
+    pixels = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]  # [B, H, W], flat index into a padded plane
+    planes = batch.flatten(2)  # [B, C, (H + 2 * padding) * (W + 2 * padding)]
     flat = pixels.flatten(1)[:, None, :].expand(-1, planes.shape[1], -1).long()
     return planes.gather(2, flat).view(-1, planes.shape[1], height, width)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from resnet_bench.data.batches import normalise
 from resnet_bench.data.dataset import Dataset, Images
 from resnet_bench.data.picture import central_square, check_lengths, read_picture
+from resnet_bench.data.prepare import box_means, prepare
 from resnet_bench.errors import UsageError
 
 # Mean and std of ImageNet's training pixels, which torchvision's published weights were trained with.
@@ -32,12 +33,14 @@ class Inputs:
         resized: were they the central squares of larger images, or else whole images.
         mean: float32 [C, H, W] or [C, 1, 1], of pixels scaled to 0..1; it is subtracted.
         inverse_std: float32 [C, 1, 1], multiplied with; None: nothing is.
+        box: each pixel is the mean of a box of so many pixels a side of the images as they came (see `box_means`).
     """
 
     shape: tuple[int, int, int]
     resized: bool
     mean: Tensor
     inverse_std: Tensor | None = None
+    box: int = 1
 
     @classmethod
     def imagenet(cls, side: int = IMAGENET_SIDE) -> Inputs:
@@ -58,13 +61,28 @@ class Inputs:
             mean = mean.mean(dim=(1, 2), keepdim=True)
         return Inputs(shape, resized, mean, self.inverse_std)
 
-    def check(self, dataset: Dataset) -> None:
-        """Raise UsageError unless the dataset's images are of this shape."""
-        if dataset.image_shape != self.shape:
-            ours, theirs = ("x".join(map(str, shape)) for shape in (self.shape, dataset.image_shape))
-            raise UsageError(
-                f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}"
-            )
+    def prepare(self, dataset: Dataset) -> Dataset:
+        """The dataset with images of this shape: as it is, or averaged as the training images were.
+
+        Raises:
+            UsageError: its images are of another shape.
+        """
+        if dataset.image_shape == self.shape:
+            return dataset
+        if dataset.image_shape == self._source_shape:
+            return prepare(dataset, min(self.shape[1:]))
+        shapes = dataset.image_shape, self.shape, self._source_shape
+        theirs, ours, source = ("x".join(map(str, shape)) for shape in shapes)
+        averaged = f", averaged from {source}" if self.box > 1 else ""
+        raise UsageError(
+            f"{dataset.name}: images of {theirs} (channels x height x width); the network takes {ours}{averaged}"
+        )
+
+    @property
+    def _source_shape(self) -> tuple[int, int, int]:
+        """Of images before they are averaged."""
+        channels, height, width = self.shape
+        return channels, height * self.box, width * self.box
 
     def read(self, path: Path) -> Images:
         """A picture, made what the training images were: uint8 [C, H, W].
@@ -75,11 +93,13 @@ class Inputs:
         Raises:
             UsageError: no readable image, or one too long and narrow.
         """
-        channels, height, width = self.shape
+        channels, height, width = self._source_shape
         picture = read_picture(path)
         picture = central_square(picture, height, path) if self.resized else _largest(picture, height, width, path)
         pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
-        return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+        whole = np.atleast_3d(pixels).transpose(2, 0, 1)
+        averaged: Images = box_means(whole[None], self.box)[0]
+        return averaged
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [N, C, H, W] -> the network's input, on the same device."""
@@ -96,6 +116,7 @@ class Inputs:
             "mean_shape": tuple(self.mean.shape),
             "mean": self.mean.flatten().tolist(),
             "inverse_std": inverse_std,
+            **({"box": self.box} if self.box > 1 else {}),  # networks that were kept before keep their digest
         }
         return json.dumps(value)
 
@@ -106,7 +127,8 @@ class Inputs:
             value: dict[str, Any] = json.loads(text)
             shape = channels, height, width = tuple(map(int, value["shape"]))
             mean_shape = tuple(map(int, value["mean_shape"]))
-            legal = min(shape) >= 1 and channels * height * width <= MOST_VALUES
+            box = int(value.get("box", 1))
+            legal = min(*shape, box) >= 1 and channels * height * width * box * box <= MOST_VALUES
             if not legal or mean_shape not in (shape, (channels, 1, 1)):
                 raise ValueError(f"images of {shape}, a mean of {mean_shape}")
             mean = torch.tensor(value["mean"], dtype=torch.float32).view(mean_shape)
@@ -114,7 +136,7 @@ class Inputs:
             inverse_std = None if std is None else torch.tensor(std, dtype=torch.float32).view(channels, 1, 1)
             if not mean.isfinite().all() or (inverse_std is not None and not inverse_std.isfinite().all()):
                 raise ValueError("a value that is not finite")
-            return cls((channels, height, width), bool(value["resized"]), mean, inverse_std)
+            return cls((channels, height, width), bool(value["resized"]), mean, inverse_std, box)
         except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, RecursionError) as error:
             raise UsageError(f"{where}: what it says of its images is not understood ({error})") from None
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_bench.data.batches import make_batch, normalise, pixel_mean, resized_crops
+from resnet_bench.data.batches import PAD, make_batch, normalise, pixel_mean, resized_crops
 from resnet_bench.data.dataset import Dataset, Resized
 from resnet_bench.data.inputs import Inputs
 
@@ -30,6 +30,7 @@ class DeviceData:
         aspects: float32 [N] on the CPU, width / height of the sources; None without them.
         validation_images: uint8, by which a state of the run is chosen; None: the last one is.
         validation_labels: int64.
+        crop_padding: zero pixels on each side of an image before it is cropped.
     """
 
     train_images: Tensor
@@ -43,6 +44,7 @@ class DeviceData:
     aspects: Tensor | None = None
     validation_images: Tensor | None = None
     validation_labels: Tensor | None = None
+    crop_padding: int = PAD
 
     @classmethod
     def of(cls, dataset: Dataset, device: torch.device, inputs: Inputs | None = None) -> DeviceData:
@@ -95,7 +97,7 @@ class DeviceData:
     def make_batch(self, draws: Tensor) -> Tensor:
         """The network's input for one step, from what BatchStream drew, on the data's device."""
         if self.sources is None or draws.shape[1] == 4:
-            return make_batch(self.train_images, self.mean, draws, self.inverse_std)
+            return make_batch(self.train_images, self.mean, draws, self.inverse_std, self.crop_padding)
         return self.normalise(resized_crops(self.sources, draws, self.train_images.shape[-1]))
 
     def no_confusion(self) -> Tensor:

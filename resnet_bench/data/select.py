@@ -79,6 +79,15 @@ def few_images(dataset: Dataset, images_per_class: int) -> Dataset:
     return _of_train(dataset, _choose(dataset, lambda _: images_per_class, "few", least=images_per_class))
 
 
+def first_images(dataset: Dataset, images_per_class: int) -> Dataset:
+    """The first training images of each class, so many: of a folder those whose file names come first.
+
+    Raises:
+        UsageError: a class has fewer.
+    """
+    return _of_train(dataset, _choose(dataset, lambda _: images_per_class, None, least=images_per_class))
+
+
 def with_validation(dataset: Dataset) -> Dataset:
     """With a fifth of each class's training images, at least one and at most 200, kept for validation.
 
@@ -107,15 +116,17 @@ def with_validation(dataset: Dataset) -> Dataset:
     )
 
 
-def _choose(dataset: Dataset, wanted: Callable[[int], int], stream: str, least: int) -> Indices:
-    """Of each class as many training images as `wanted` says of their number."""
+def _choose(dataset: Dataset, wanted: Callable[[int], int], stream: str | None, least: int) -> Indices:
+    """Of each class as many training images as `wanted` says of their number: by a hash, or (None) the first ones."""
     chosen = []
     for label, name in enumerate(dataset.classes):
         places = np.flatnonzero(dataset.train_labels == label)
         if len(places) < least:
             raise UsageError(f"{dataset.name}: class {name!r} has {len(places)} training images; {least} are needed")
-        order = sorted(range(len(places)), key=lambda k: hashlib.sha256(f"{stream}:{label}:{k}".encode()).digest())
-        chosen.append(places[order[: wanted(len(places))]])
+        if stream is not None:
+            order = sorted(range(len(places)), key=lambda k: hashlib.sha256(f"{stream}:{label}:{k}".encode()).digest())
+            places = places[order]
+        chosen.append(places[: wanted(len(places))])
     return np.sort(np.concatenate(chosen))
 
 

@@ -90,7 +90,7 @@ def open_plan(study: StudyFolder, plan: Plan, dataset: Dataset) -> None:
         UsageError: the study holds other configurations of these runs, or other images.
     """
     with study.lock():
-        study.add_to_plan(plan.runs)
+        study.add_to_plan(plan.runs, plan.settings)
         if not dataset.split:
             return
         rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in dataset.split]

@@ -8,14 +8,16 @@ import tempfile
 from pathlib import Path
 
 from resnet_bench.complexity import complexity
+from resnet_bench.config.run import RunConfig
 from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.prepare import check_preparable, prepare
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import Execution
 from resnet_bench.files import check_own_folder
 from resnet_bench.study.collecting import check_nothing_lost
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.lock import Taken, check_lockable
-from resnet_bench.study.plan import Plan
+from resnet_bench.study.plan import DataShape, Plan
 from resnet_bench.text import counted
 
 BYTES_PER_RUN = 200_000  # rows, configuration and result, generously
@@ -45,29 +47,48 @@ def check_writable(study: StudyFolder) -> None:
 
 
 def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
-    """Raise UsageError if the folder's finished runs cannot be compared with those to come."""
+    """Raise UsageError if the folder's finished runs cannot be compared with those to come of the same setting."""
+    alike = {"precision": execution.precision, "compile": execution.mode}
+    settings = {row.run_id: row.setting for row in study.read_plan()} | {**plan.settings}
+    firsts: dict[str, RunConfig] = {}
+    for run in plan.runs:
+        firsts.setdefault(settings.get(run.run_id, ""), run)
     now = {
-        "dataset_digest": dataset.digest,
-        "protocol": plan.runs[0].protocol,
-        "family": plan.runs[0].family,
-        "precision": execution.precision,
-        "compile": execution.mode,
+        setting: {**_terms(firsts[setting], dataset), **alike}
+        for setting in {settings.get(run_id, "") for run_id in plan.done} & firsts.keys()
     }
     for row in plan.done.values():
-        for name, value in now.items():
+        for name, value in now.get(settings.get(row.run_id, ""), alike).items():
             if getattr(row, name) != value:
                 there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
                 raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
 
 
-def check_enough_images(plan: Plan, dataset: Dataset) -> None:
-    """Raise UsageError if a batch is larger than the training set: it would hold the same image several times."""
-    images, largest = len(dataset.train_labels), max((run.batch_size for run in plan.todo), default=0)
-    if images < largest:
-        raise UsageError(
-            f"{dataset.name}: {images} training images, fewer than the {largest} of a batch, which are part of the "
-            f"study's protocol; give --data with at least {largest}, or use resnet-bench finetune, whose batches fit"
-        )
+def _terms(run: RunConfig, dataset: Dataset) -> dict[str, str]:
+    """What all runs of a setting have in common."""
+    digest = prepare(dataset, run.image_side, run.images_per_class).digest
+    return {"dataset_digest": digest, "protocol": run.protocol, "family": run.family}
+
+
+def check_images(plan: Plan, dataset: Dataset) -> None:
+    """Raise UsageError if a run cannot be made with these images.
+
+    A batch that is larger than the training set would hold the same image several times.
+    """
+    for image_side, images_per_class in dict.fromkeys((run.image_side, run.images_per_class) for run in plan.todo):
+        check_preparable(dataset, image_side, images_per_class)
+    whole = DataShape.of_data(dataset)
+    for run in plan.todo:
+        shape, batch = whole.of_run(run), run.batch_size
+        run.check_crop(min(shape.image_shape[1:]))
+        if shape.num_train < batch:
+            mend = f"give --data with at least {batch}, or use resnet-bench finetune, whose batches fit"
+            if run.images_per_class is not None:
+                mend = "take more images_per_class, or a smaller batch_size"
+            raise UsageError(
+                f"{dataset.name}: {shape.num_train} training images, fewer than the {batch} of a batch, which are part "
+                f"of the study's protocol; {mend}"
+            )
 
 
 def check_space(study: StudyFolder, plan: Plan) -> None:
@@ -86,7 +107,7 @@ def check_space(study: StudyFolder, plan: Plan) -> None:
 
 def check(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution) -> None:
     """Raise UsageError or Failure for what would make a sweep pointless; makes the folder if it is not there."""
-    check_enough_images(plan, dataset)
+    check_images(plan, dataset)
     try:
         (study.path / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -13,6 +13,7 @@ from resnet_bench.results.tables import (
     RUNS,
     Columns,
     Table,
+    columns_in,
     read_columns,
     to_csv,
     to_lines,
@@ -87,6 +88,8 @@ def collect_late(study: StudyFolder) -> None:
 def collect(study: StudyFolder) -> list[RunRow]:
     """Write the collected tables and SHA256SUMS; the same folders give the same bytes. Hold the study's lock.
 
+    Tables from before there were all columns get the later ones with the first run that they did not hold.
+
     Raises:
         UsageError: a finished run is not what was written, or runs.csv holds one whose folder is gone.
         Failure: the folder cannot be written.
@@ -95,7 +98,7 @@ def collect(study: StudyFolder) -> list[RunRow]:
     for place in (study.path, study.path / "figures", study.path / "tables"):
         if place == study.path or not place.is_symlink():
             remove_temporaries(place)
-    found = Collection()
+    found = Collection(None if study.uncollected() else lambda table: columns_in(study.path / table.file, table))
     for folder in study.run_folders():
         row = folder.read_result()
         if row is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from resnet_bench.results.tables import (
     RUNS,
     Columns,
     Table,
+    columns_in,
     read_columns,
     read_csv,
     study_name,
-    write_csv,
+    to_csv,
 )
 from resnet_bench.study.lock import NAME, Lock, Lost, holding, is_held, undisturbed
 from resnet_bench.study.records import (
@@ -255,16 +257,27 @@ class StudyFolder:
         path = self.path / PLAN.file
         return read_csv(path, PLAN) if path.exists() else []
 
-    def add_to_plan(self, runs: list[RunConfig]) -> None:
-        """Add runs to plan.csv; those that stand there already stay."""
+    def add_to_plan(self, runs: Sequence[RunConfig], settings: Mapping[str, str] = {}) -> None:
+        """Add runs to plan.csv; those that stand there already stay.
+
+        Args:
+            runs: of the study.
+            settings: by run id, what the study varies and the run's values; of others it is what stands there.
+
+        Raises:
+            UsageError: a run stands there with another configuration.
+        """
         rows = {row.run_id: row for row in self.read_plan()}
-        cells = {(row.arch, row.shortcut, row.depth, row.seed): row.run_id for row in rows.values()}
+        cells = {(row.arch, row.shortcut, row.depth, row.seed, row.setting): row.run_id for row in rows.values()}
         for run in runs:
-            other = cells.get((run.arch, run.shortcut, run.depth, run.seed), run.run_id)
+            there = rows.get(run.run_id)
+            setting = settings.get(run.run_id, there.setting if there else "")
+            other = cells.setdefault((run.arch, run.shortcut, run.depth, run.seed, setting), run.run_id)
             if other != run.run_id:
+                with_setting = f" with {setting}" if setting else ""
                 raise UsageError(
-                    f"{self.path}: {run.arch}-{run.depth} seed {run.seed} stands there with another configuration "
-                    f"({other}); a study never mixes them: use another RESULTS="
+                    f"{self.path}: {run.arch}-{run.depth} seed {run.seed}{with_setting} stands there with another "
+                    f"configuration ({other}); a study never mixes them: use another RESULTS="
                 )
             rows[run.run_id] = PlanRow(
                 run_id=run.run_id,
@@ -273,9 +286,17 @@ class StudyFolder:
                 depth=run.depth,
                 shortcut=run.shortcut,
                 seed=run.seed,
+                setting=setting,
             )
-        write_csv(self.path / PLAN.file, PLAN, sorted(rows.values(), key=sort_key))
+        write_atomically(self.path / PLAN.file, self._plan_csv(sorted(rows.values(), key=sort_key)))
         _resum(self, PLAN.file)  # what is there stays whole while the new runs are done
+
+    def _plan_csv(self, rows: Sequence[PlanRow]) -> bytes:
+        """With a column that is later than the file only if some row needs it: studies from before keep their bytes."""
+        path = self.path / PLAN.file
+        there = columns_in(path, PLAN) if path.exists() else [name for name in PLAN.columns if name != "setting"]
+        needed = {name for name in PLAN.later for row in rows if getattr(row, name) != getattr(PlanRow, name)}
+        return to_csv(PLAN, rows, [name for name in PLAN.columns if name in {*there, *needed}]).encode()
 
 
 def sort_key(row: PlanRow | RunRow) -> tuple[str, str, int, int, str]:

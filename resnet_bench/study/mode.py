@@ -82,8 +82,8 @@ def _describe(execution: Execution) -> str:
 
 
 def _networks(plan: Plan) -> list[RunConfig]:
-    """A run for each different network that is left to train."""
-    return list({run.network: run for run in reversed(plan.todo)}.values())[::-1]
+    """A run for each different network, and shape of its batches, that is left to train."""
+    return list({(run.network, run.batch_size, run.image_side): run for run in reversed(plan.todo)}.values())[::-1]
 
 
 def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say) -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from resnet_bench.complexity import complexity
 from resnet_bench.config.run import RunConfig
+from resnet_bench.data.dataset import Dataset
+from resnet_bench.data.prepare import averaged_shape
 from resnet_bench.results.rows import RunRow
 
 EVAL_PER_TRAIN = 0.25  # an evaluated image costs about a quarter of a trained one: forward only, no BN statistics
@@ -21,24 +24,44 @@ class DataShape:
     image_shape: tuple[int, int, int]
     num_train: int = 50_000
     num_test: int = 10_000
+    num_classes: int = 10
+
+    @classmethod
+    def of_data(cls, dataset: Dataset) -> DataShape:
+        """Once the data are read."""
+        return cls(dataset.image_shape, len(dataset.train_labels), len(dataset.test_labels), len(dataset.classes))
 
     @classmethod
     def of(cls, image_shape: tuple[int, int, int]) -> DataShape:
         """Before the data are read: the size of CIFAR-10, or of the digits for images that small."""
         return cls(image_shape, 1437, 360) if max(image_shape[1:]) == 8 else cls(image_shape)
 
+    def of_run(self, run: RunConfig) -> DataShape:
+        """Of the data as the run takes them.
+
+        Raises:
+            UsageError: the images cannot be averaged to the run's side.
+        """
+        each = run.images_per_class
+        few = self.num_train if each is None else min(self.num_train, each * self.num_classes)
+        return replace(self, image_shape=averaged_shape(self.image_shape, run.image_side), num_train=few)
+
 
 def work(run: RunConfig, shape: DataShape) -> float:
     """Cost of a run in forward multiply-adds x trained images, evaluation included."""
-    rows = run.steps // run.row_every
+    shape, rows = shape.of_run(run), run.steps // run.row_every
     row_images = (run.row_train_images or shape.num_train) + (run.row_test_images or shape.num_test)
     final_images = (run.final_train_images or shape.num_train) + shape.num_test
     images = run.steps * run.batch_size + EVAL_PER_TRAIN * (rows * row_images + final_images)
-    return images * network_macs(run, shape)
+    return images * _macs(run, shape)
 
 
 def network_macs(run: RunConfig, shape: DataShape) -> int:
     """Multiply-adds of the run's network for one image, forward."""
+    return _macs(run, shape.of_run(run))
+
+
+def _macs(run: RunConfig, shape: DataShape) -> int:
     channels, height, width = shape.image_shape
     return complexity(run.network, in_channels=channels, image_size=(height, width)).macs
 
@@ -50,6 +73,7 @@ class Plan:
     runs: list[RunConfig]
     done: dict[str, RunRow]  # finished runs of the study's folder, by run id
     shape: DataShape
+    settings: Mapping[str, str] = field(default_factory=dict)  # what the study varies, by run id, as in "lr=0.1"
 
     @property
     def todo(self) -> list[RunConfig]:

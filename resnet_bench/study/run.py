@@ -33,6 +33,7 @@ class RunSink:
     def __init__(self, session: Session, config: RunConfig, progress: Listener, guard: Guard) -> None:
         self.session = session
         self.guard = guard
+        self.config = config
         self.folder = session.study.run(config.run_id)
         self.identity = session.identity(config)
         self.classes = session.dataset.classes
@@ -70,7 +71,7 @@ class RunSink:
         """Write a checkpoint, and give its digest; of a state with values that are not finite none is written ("")."""
         digest = ""
         if state.is_finite():
-            stored = checkpoint.capture(state, self.identity, self.session.about())
+            stored = checkpoint.capture(state, self.identity, self.session.about(self.config))
             digest = checkpoint.save(self.folder.path, stored, self.guard)
         self.saved = time.monotonic()
         return digest
@@ -108,7 +109,7 @@ def execute(session: Session, config: RunConfig, progress: Listener, guard: Guar
     folder.failure.unlink(missing_ok=True)
     _claim(folder, identity, guard)
     job = session.job(config)
-    state = job.initial_state(session.dataset.digest)
+    state = job.initial_state(identity["dataset_digest"])
     _go_on(folder, state, Expected.of_state(state, config, identity), progress)
     history = _record_attempt(session, folder, state.step, guard)
     sink = RunSink(session, config, progress, guard)
@@ -190,19 +191,19 @@ def _result(
     exclusive: bool | None,
     checkpoint_digest: str,
 ) -> RunRow:
-    config = job.config
+    config, dataset = job.config, session.prepared(job.config).dataset
     counts = complexity(
         config.network,
-        in_channels=session.dataset.image_shape[0],
-        num_classes=len(session.dataset.classes),
-        image_size=session.dataset.image_shape[1:],
+        in_channels=dataset.image_shape[0],
+        num_classes=len(dataset.classes),
+        image_size=dataset.image_shape[1:],
     )
     here = session.fingerprint
     return RunRow(
         run_id=config.run_id,
         study=session.study.name,
         dataset=config.dataset,
-        dataset_digest=session.dataset.digest,
+        dataset_digest=dataset.digest,
         family=config.family,
         arch=config.arch,
         depth=config.depth,
@@ -220,13 +221,13 @@ def _result(
         weights=config.weights,
         weights_origin=session.weights.source if session.weights and config.weights else "",
         frozen_parts=config.frozen_parts,
-        train_images=len(session.dataset.train_labels),
-        validation_images=_validation_images(session.dataset),
-        input_size=input_size_of(session.dataset.image_shape),
-        num_classes=len(session.dataset.classes),
+        train_images=len(dataset.train_labels),
+        validation_images=_validation_images(dataset),
+        input_size=input_size_of(dataset.image_shape),
+        num_classes=len(dataset.classes),
         params=counts.params,
         macs=counts.macs,
-        **_errors(state, session),
+        **_errors(state, len(dataset.test_labels)),
         **_selected(state),
         init_digest=state.init_digest,
         batches_digest=state.batches_digest,
@@ -272,10 +273,10 @@ def _selected(state: TrainState) -> dict[str, Any]:
     }
 
 
-def _errors(state: TrainState, session: Session) -> dict[str, Any]:
+def _errors(state: TrainState, test_images: int) -> dict[str, Any]:
     """The final and best errors; a diverged run has no final error."""
     last: CurveRow | None = state.rows[-1] if state.rows and state.diverged_step is None else None
-    whole = [row for row in state.rows if row.test_images == len(session.data.test_labels)]
+    whole = [row for row in state.rows if row.test_images == test_images]
     best = min(whole, key=lambda row: row.test_top1_err, default=None)
     return {
         "final_train_clean_top1_err": last and last.train_clean_top1_err,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resnet_bench.busy import busy
 from resnet_bench.errors import UsageError
-from resnet_bench.files import Damaged, check_own_folder, open_regular, read_regular
-from resnet_bench.results.tables import CURVES, MAX_BYTES, PLAN, RUNS, SPLIT, Table, read_columns, to_lines
+from resnet_bench.files import Damaged, check_own_folder, read_regular
+from resnet_bench.results.tables import CURVES, MAX_BYTES, PLAN, RUNS, SPLIT, Table, columns_in, read_columns, to_lines
 from resnet_bench.study.collecting import Collection
 from resnet_bench.study.folder import MEND_LINE_ENDS, RunFolder, StudyFolder
 from resnet_bench.study.records import COLLECTED, CRLF, SUMS, differs_in_line_ends
@@ -21,7 +20,6 @@ from resnet_bench.training.generations import NEWEST, PREVIOUS, exchanged, read_
 
 UNDISTURBED_SECONDS = 60.0  # to wait for a process that writes the study's own files
 TRIES = 3
-MAX_HEADER_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _faults(study: Snapshot) -> list[str]:
     faults = list(_sums(study))
     if any(CRLF in fault for fault in faults):
         return faults  # all else would follow from that
-    found = Collection(functools.partial(_columns, study))
+    found = Collection(lambda table: columns_in(study.path / table.file, table))
     in_runs = list(_runs(study, found))
     faults += [*in_runs, *_tables(study)]
     if not in_runs:
@@ -177,18 +175,8 @@ def _written_now(study: StudyFolder, table: Table) -> str:
         columns = read_columns(study.path / table.file, table)
     except UsageError:
         return ""  # reported by _tables
-    header = _columns(study, table)
+    header = columns_in(study.path / table.file, table)
     return ",".join(header) + "\n" + to_lines({name: columns[name] for name in header})
-
-
-def _columns(study: StudyFolder, table: Table) -> Sequence[str]:
-    """Those of the table, without later ones that the study's file, made before there were any, lacks."""
-    try:
-        with open_regular(study.path / table.file, MAX_BYTES, follow=False) as file:
-            there = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig", errors="replace").strip().split(",")
-    except OSError:
-        return table.columns
-    return [name for name in table.columns if name in there or name not in table.later]
 
 
 def _differences(expected: list[str], found: list[str]) -> Iterator[tuple[int, str]]:

@@ -56,8 +56,7 @@ def evaluate_weights(
     """
     model, facts = weights.build(), weights.provenance
     assert weights.inputs is not None and weights.classes is not None  # or there were no model
-    dataset = _own_images(weights) if data is None else _images(data, weights.classes)
-    weights.inputs.check(dataset)
+    dataset = weights.inputs.prepare(_own_images(weights) if data is None else _images(data, weights.classes))
     _check_classes(weights, dataset)
     where, precision = find_device(device), precision or facts.get("precision", "fp32")
     with settings_kept():

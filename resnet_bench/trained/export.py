@@ -54,7 +54,7 @@ def write_features(model: Net, inputs: Inputs, dataset: Dataset, path: Path, dev
     """
     if path.suffix != ".npz":
         raise UsageError(f"--out {path}: features are written as FILE.npz")
-    inputs.check(dataset)
+    dataset = inputs.prepare(dataset)
     body = _without_head(model).to(device).eval()
     arrays: dict[str, Any] = {
         "train_features": _features(body, inputs, dataset.train_images, device),

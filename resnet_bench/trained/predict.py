@@ -76,7 +76,7 @@ def of_dataset(dataset: Dataset, first: int, inputs: Inputs, known: Sequence[str
     Raises:
         UsageError: the network takes other images.
     """
-    inputs.check(dataset)
+    dataset = inputs.prepare(dataset)
     shared = [label for label, name in enumerate(dataset.classes) if name in known]
     seen: Counter[int] = Counter()
     places = []  # (how many of its class come before it, label, index)

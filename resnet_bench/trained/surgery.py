@@ -78,7 +78,7 @@ class TrainedStudy:
         """A net of that kind, on the CPU."""
         return build_model(
             config.arch, config.depth, config.shortcut, in_channels=self.data.train_images.shape[1],
-            num_classes=self.data.num_classes, generator=generator(config.seed, "init"),
+            num_classes=self.data.num_classes, generator=generator(config.seed_of_init, "init"),
         )  # fmt: skip
 
 

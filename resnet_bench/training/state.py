@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ class TrainState:
             config.shortcut,
             in_channels=data.train_images.shape[1],
             num_classes=data.num_classes,
-            generator=generator(config.seed, "init"),
+            generator=generator(config.seed_of_init, "init"),
             family=config.family,
             zero_init_residual=config.zero_init_residual,
         )
@@ -136,7 +136,15 @@ class Job:
         cls, config: RunConfig, data: DeviceData, execution: Execution = EAGER, weights: Weights | None = None
     ) -> Job:
         """The batches and evaluated images of `config` on `data`."""
-        stream = BatchStream(len(data.train_images), config.batch_size, config.seed, config.augmentation, data.aspects)
+        stream = BatchStream(
+            len(data.train_images),
+            config.batch_size,
+            config.seed_of_batches,
+            config.augmentation,
+            data.aspects,
+            config.crop_padding,
+        )
+        data = replace(data, crop_padding=config.crop_padding)
         return cls(config, data, stream, EvalSets.of(config, data), execution, weights)
 
     def initial_state(self, dataset_digest: str) -> TrainState:

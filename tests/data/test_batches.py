@@ -49,16 +49,39 @@ def test_all_81_offsets_and_both_flips_occur_evenly() -> None:
     assert abs(draws[:, 3].float().mean() - 0.5) < 0.01
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 13)])
-def test_crop_and_flip_equal_a_numpy_loop(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("padding", [0, 1, 2, 7])
+def test_all_offsets_of_another_padding_occur_evenly(padding: int) -> None:
+    draws = BatchStream(20_000, 20_000, 0, "crop", padding=padding).draws(0)
+    offsets, counts = torch.unique(draws[:, 1:3], dim=0, return_counts=True)
+    places = range(2 * padding + 1)
+    assert sorted(map(tuple, offsets.tolist())) == [(row, column) for row in places for column in places]
+    expected, freedom = 20_000 / len(counts), len(counts) - 1
+    assert ((counts - expected) ** 2 / expected).sum() <= freedom + 4 * (2 * freedom) ** 0.5
+    assert not draws[:, 3].any()
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "digest"),
+    [("crop-flip", "6c6f786cb01e4701"), ("crop", "6a3f983fb2a5fd23"), ("none", "a3544f4ceec7c34e")],
+)
+def test_the_draws_of_the_usual_padding_are_those_of_all_runs_before(augmentation: str, digest: str) -> None:
+    stream = BatchStream(50, 16, 3, augmentation)
+    drawn = b"".join(stream.draws(step).numpy().tobytes() for step in range(7))
+    assert hashlib.sha256(drawn).hexdigest().startswith(digest)
+
+
+@pytest.mark.parametrize("padding", [0, 3, 4, 8])
+@pytest.mark.parametrize("shape", [(3, 9, 9), (1, 9, 13)])
+def test_crop_and_flip_equal_a_numpy_loop(shape: tuple[int, int, int], padding: int) -> None:
     channels, height, width = shape
     data = torch.randint(256, (20, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     mean = pixel_mean(data)
-    draws = BatchStream(20, 64, 0, "crop-flip").draws(0)
-    batch = make_batch(data, mean, draws).numpy()
+    draws = BatchStream(20, 64, 0, "crop-flip", padding=padding).draws(0)
+    batch = make_batch(data, mean, draws, padding=padding).numpy()
     for row, (index, top, left, flip) in zip(batch, draws.tolist(), strict=True):
-        padded = np.zeros((channels, height + 8, width + 8), np.float32)
-        padded[:, 4:-4, 4:-4] = data[index].numpy().astype(np.float32) * np.float32(1 / 255) - mean.numpy()
+        padded = np.zeros((channels, height + 2 * padding, width + 2 * padding), np.float32)
+        inside = slice(padding, padding + height), slice(padding, padding + width)
+        padded[:, *inside] = data[index].numpy().astype(np.float32) * np.float32(1 / 255) - mean.numpy()
         crop = padded[:, top : top + height, left : left + width]
         assert np.array_equal(row, crop[:, :, ::-1] if flip else crop)
 
@@ -66,8 +89,10 @@ def test_crop_and_flip_equal_a_numpy_loop(shape: tuple[int, int, int]) -> None:
 def test_no_augmentation_gives_the_normalised_image() -> None:
     data = images(40)
     mean = pixel_mean(data)
-    draws = BatchStream(40, 40, 0, "none").draws(0)
-    assert torch.equal(make_batch(data, mean, draws), normalise(data[draws[:, 0].long()], mean))
+    for padding in (4, 2):
+        draws = BatchStream(40, 40, 0, "none", padding=padding).draws(0)
+        batch = make_batch(data, mean, draws, padding=padding)
+        assert torch.equal(batch, normalise(data[draws[:, 0].long()], mean))
 
 
 def test_pixel_mean_is_exact_and_centres_the_training_set() -> None:
