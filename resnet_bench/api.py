@@ -213,7 +213,7 @@ def build_model(
             "a" of residual ones, "b" of others.
         in_channels: of the images.
         num_classes: length of the logits.
-        seed: of the run.
+        seed: of the run; its `init_seed`, where it has one.
         family: "cifar" (the paper's section 4.2), "imagenet" (table 1), or "imagenet-small" (for small images).
 
     Raises:
