@@ -68,11 +68,11 @@ class Meter:
         self.begin()
 
     def begin(self) -> None:
-        """Forget what was before now."""
+        """Take the present time and use as those that the next reading is the difference to."""
         self._time, self._own, self._used = self.clock(), self.own(), [pool.used() for pool in self.pools]
 
     def seconds(self) -> float:
-        """Since the last reading."""
+        """Seconds since the last reading, or since `begin`."""
         return self.clock() - self._time
 
     def read(self) -> Reading | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,6 +70,33 @@ def configure(device: torch.device, threads: int | None = None, precision: str |
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # older torch refuses deterministic mode without
 
 
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Give what `configure` sets back as it was: it is for our runs, not for what else a user does with torch."""
+    threads, flushed = torch.get_num_threads(), _flushes_denormals()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    switches = [
+        (torch.utils.deterministic, "fill_uninitialized_memory"),
+        (torch.backends.cudnn, "benchmark"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cuda.matmul, "allow_tf32"),
+    ]
+    before = [getattr(module, name) for module, name in switches]
+    try:
+        yield
+    finally:
+        for (module, name), value in zip(switches, before, strict=True):
+            setattr(module, name, value)
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+
+
+def _flushes_denormals() -> bool:
+    return bool((torch.full((), 1e-40) * 1).item() == 0)
+
+
 @functools.cache
 def prepare_compiler() -> None:
     """Set up torch.compile: room for all networks of a study in one process, and no talk about CUDA kits."""
@@ -111,7 +140,7 @@ def fingerprint(device: torch.device) -> Fingerprint:
         "cpu": cpu_model(),
         "cores": available_cores(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "flush_denormal": bool((torch.full((), 1e-40) * 1).item() == 0),
+        "flush_denormal": _flushes_denormals(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
     if device.type == "cuda":

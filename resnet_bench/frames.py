@@ -47,15 +47,41 @@ TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 
 @dataclass(frozen=True, eq=False)
 class StudyFrames:
-    """A study as data frames with the columns of its tables in `results`, checked to be comparable.
+    """A study as pandas data frames, checked to be comparable: what `load_study` and `train` give.
 
-    `complexity` and `throughput` have no rows while `make cost` has not measured them, `signals` and `confusion` none
-    if the runs recorded none, the last three none without surgery. Where the study varies fields of its runs, `plan`,
-    `runs` and `curves` say in the column `setting` at which of their values a run was made (`steps=400, lr=0.1`); it
-    is empty elsewhere.
+    Columns are those of the CSV files in the study's folder; results/README.md says what each means. Errors are
+    percent from 0 to 100, `macs` are multiply-adds of one image, seconds are seconds; what was not measured is NaN.
+    A frame of a table that the study has not is there, without rows.
 
     Attributes:
-        setting: the one setting that these frames are of, if they are `within` one.
+        name: of the study.
+        plan: a row for each planned run: run_id, arch, depth, shortcut, seed.
+        runs: a row for each finished run: run_id, arch, depth, shortcut, seed, dataset, protocol, status ("ok" or
+            "diverged"), steps, params, macs, final_train_clean_top1_err, final_test_top1_err, train_seconds, device.
+        curves: a row for each evaluation of a run: run_id, step, epoch, lr, train_loss, train_top1_err (running, as
+            trained on), train_clean_top1_err (eval mode, not augmented), test_loss, test_top1_err.
+        complexity: a row for each network: params, macs, flops_forward, activations. Counted by `cost=True`.
+        throughput: a row for each network and mode ("train_step", "inference"): img_per_sec, step_ms,
+            peak_memory_bytes, utilisation. Measured by `cost=True`.
+        signals: a row for each layer of a run at a step: response_std, grad_norm, weight_norm, dead_fraction.
+        confusion: a row for each pair of classes of a run: true_class, predicted_class, images.
+        construction: a row for each plain network that was deepened by identity layers (`resnet-bench surgery`).
+        continuation: its errors while it was trained on.
+        lesions: a row for each block of a network that was taken out: block, intact_top1_err, lesioned_top1_err.
+        setting: the one setting that these frames are of, if they are `within` one. Where a study varies fields of
+            its runs, `plan`, `runs` and `curves` have the column `setting`, which says at which of their values a
+            run was made ("steps=400, lr=0.1"; "" where nothing is varied).
+
+    >>> import resnet_bench as rb
+    >>> frames = rb.load_study("results/digits-full")
+    >>> frames.runs.groupby(["arch", "depth"]).final_test_top1_err.mean().round(1).unstack("arch")
+    arch   plain  residual
+    depth
+    20       3.1       1.8
+    32       4.7       2.3
+    44      18.8       2.0
+    56      59.4       2.4
+    110     90.8       2.5
     """
 
     name: str
@@ -222,8 +248,8 @@ def from_rows(name: str, tables: Mapping[Table, Sequence[Any]], where: str = "")
 def _checked(name: str, tables: Mapping[Table, Columns], where: str) -> StudyFrames:
     runs = tables.get(RUNS) or columns_of(RUNS, ())
     plan = tables[PLAN] if PLAN in tables else {**runs, "setting": [""] * len(runs["run_id"])}
-    others: Any = (_frame(table, tables.get(table) or columns_of(table, ())) for table in (RUNS, CURVES, *OPTIONAL))
-    frames = StudyFrames(name, _frame(PLAN, plan), *others)
+    others: Any = (to_frame(table, tables.get(table) or columns_of(table, ())) for table in (RUNS, CURVES, *OPTIONAL))
+    frames = StudyFrames(name, to_frame(PLAN, plan), *others)
     _join_settings(frames, where)
     _check_comparable(frames, where)
     _check_arms(frames, where)
@@ -257,7 +283,8 @@ def _join_settings(frames: StudyFrames, where: str) -> None:
         )
 
 
-def _frame(table: Table, columns: Columns) -> pd.DataFrame:
+def to_frame(table: Table, columns: Columns) -> pd.DataFrame:
+    """The columns of a table as a data frame, with the table's types; what was not measured is NaN, or None."""
     hints = typing.get_type_hints(table.row)
     return pd.DataFrame(
         {name: pd.Series(np.asarray(columns[name], dtype=_dtype(hints[name]))) for name in table.columns}

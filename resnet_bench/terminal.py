@@ -32,7 +32,7 @@ class _Screen:
         self.spoke = time.monotonic()
 
     def write(self, text: str, stream: IO[str] | None) -> None:
-        """What stays."""
+        """Write text that stays, in the place of the passing line; a stream of None is a closed one."""
         with self.lock:
             self.wipe()
             self.spoke = time.monotonic()

@@ -189,7 +189,7 @@ def add_where(parser: Parser, mode_flag: str = "--mode") -> None:
 
 
 def add_execution(parser: Parser, mode_flag: str = "--mode") -> None:
-    """Mode and precision."""
+    """How steps are executed: --mode, --precision and --threads."""
     meaning = "how steps are executed; auto: a graph on CUDA, compile on CPU where it pays, else eager (auto)"
     parser.add_argument(mode_flag, dest="mode", choices=("auto", *MODES), default="auto", help=meaning)
     meaning = "auto: tf32 on CUDA, else fp32 (auto)"

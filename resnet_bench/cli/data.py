@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands of this module, each with its own arguments."""
     parser = commands.add_parser(
         "data",
         help="fetch, verify, list or show datasets",

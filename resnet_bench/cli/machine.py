@@ -27,7 +27,7 @@ GATED = "benchmarks/gated.py"
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands of this module, each with its own arguments."""
     for add in (_add_complexity, _add_throughput, _add_counters, _add_gate):
         add(commands)
     add_command(commands, "doctor", doctor, "versions, device, threads, where data was found and why", "doctor")

@@ -38,7 +38,7 @@ WEIGHTS_HELP = "a finished run's folder, a file (safetensors, or as torch.save w
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands of this module, each with its own arguments."""
     for add in (_add_finetune, _add_export, _add_predict):
         add(commands)
 

@@ -84,23 +84,8 @@ def render_transfer(folder: Path, quiet: bool) -> None:
         terminal.say(f"{len(paths)} files written; {command('open', folder / 'report.html')}")
 
 
-@busy("drawing the report")
 def render_study(folder: Path, quiet: bool) -> None:
     """Draw what is finished of a study, and print its summary."""
-    from resnet_bench.report import make
-    from resnet_bench.study.collecting import collect_late
-    from resnet_bench.study.folder import StudyFolder
-    from resnet_bench.study.sums import write_sums
+    from resnet_bench.api import draw_report
 
-    study = StudyFolder(folder)
-    with study.lock():
-        collect_late(study)
-        report = make(folder)
-        paths = report.write()
-        write_sums(study)
-        said = "" if quiet else report.summary()
-    if not quiet:
-        terminal.say(f"\n{said}\n")
-        if study.in_work():
-            terminal.say(f"{study.progress()}; call again when they are finished")
-        terminal.say(f"{len(paths)} files written; {command('open', folder / 'report.html')}")
+    draw_report(folder, quiet)

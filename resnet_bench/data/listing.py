@@ -105,7 +105,7 @@ class Account:
         return listing
 
     def leave(self, reason: Reason, *places: str) -> None:
-        """These are not used."""
+        """Note that the images at these places are not used, and why."""
         if places:
             self.left_out.setdefault(reason, []).extend(places)
 

@@ -66,7 +66,7 @@ class StepCounter(TorchDispatchMode):
         return out
 
     def counts(self) -> Counts:
-        """All of it."""
+        """What was counted since this was entered, as it is kept in a file."""
         return {
             OPERATIONS: dict(sorted(self.operations.items())),
             "host_reads": self.host_reads,
@@ -224,7 +224,7 @@ def _is_count(value: Any) -> bool:
 
 
 def write_counts(path: Path, counts: Counts) -> None:
-    """Accept counts."""
+    """Keep counts as those that later ones are compared with."""
     write_json(path, counts)
 
 

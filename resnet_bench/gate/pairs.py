@@ -82,7 +82,7 @@ class SampleProcess:
         )
 
     def send(self, **request: Any) -> None:
-        """Ask for something."""
+        """Write a request to the side's process; `receive` reads the answer."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended: `receive` says so
             self.process.stdin.write(json.dumps(request) + "\n")

@@ -99,7 +99,7 @@ def structure(name: NetworkName, in_channels: int, num_classes: int) -> Net:
 
 
 def is_shortcut(name: str) -> bool:
-    """Does a module or parameter of that name belong to a shortcut, which a plain network has not."""
+    """Does a module or parameter of that name belong to a shortcut, which plain networks lack."""
     return "shortcut" in name or "downsample" in name
 
 

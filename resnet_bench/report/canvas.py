@@ -82,6 +82,20 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+class Shown(Figure):
+    """A figure that notebooks show by themselves, and that is in this module's style wherever it is written.
+
+    IPython shows matplotlib's own figures only once pyplot is there, which has windows in mind.
+    """
+
+    savefig = styled(Figure.savefig)
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png")
+        return content.getvalue()
+
+
 def _texts(figure: Figure) -> Iterator[Text]:
     """Everything written but the ticks, which come into being when they are drawn."""
     yield from figure.texts
@@ -129,7 +143,7 @@ def panels(
     lines = textwrap.wrap(caption, int((width - 0.3) * 72 / (CAPTION_SIZE * CHARACTER)), break_on_hyphens=False)
     bottom = BELOW_PANELS + names + len(lines) * CAPTION_LINE
     height = bottom + PANEL_HEIGHT + TOP
-    figure = Figure(figsize=(width, height))
+    figure = Shown(figsize=(width, height))
     FigureCanvasAgg(figure)
     all_axes: list[Axes] = []
     for index, title in enumerate(titles):

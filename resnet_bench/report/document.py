@@ -56,7 +56,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Its name in links."""
+        """What links within the page call it: its title in lower case, with hyphens."""
         return re.sub("[^a-z0-9_-]+", "-", self.title.lower())
 
 

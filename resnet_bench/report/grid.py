@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from resnet_bench.report.canvas import CAPTION_LINE, CAPTION_SIZE, CHARACTER, LABEL_SIZE, LEFT, PANEL_WIDTHS, TOP
+from resnet_bench.report.canvas import CAPTION_LINE, CAPTION_SIZE, CHARACTER, LABEL_SIZE, LEFT, PANEL_WIDTHS, TOP, Shown
 from resnet_bench.report.mpl import Axes, Figure, FigureCanvasAgg, MaxNLocator
 
 HEIGHTS = {1: 2.9, 2: 2.5}  # inches of a panel by the number of rows
@@ -38,7 +38,7 @@ def grid(
     below = BETWEEN + more + (_length(max(names, key=len)) if are_upright(names, panel) else 0)
     bottom = len(lines) * CAPTION_LINE
     whole = bottom + len(titles) * (height + below) + TOP + more - 0.2
-    figure = Figure(figsize=(width, whole))
+    figure = Shown(figsize=(width, whole))
     FigureCanvasAgg(figure)
     rows: list[list[Axes]] = []
     for row, (in_row, ylabel) in enumerate(zip(wrapped, ylabels, strict=True)):

@@ -39,7 +39,7 @@ class Snapshot(StudyFolder):
 
     @classmethod
     def of(cls, study: StudyFolder) -> Snapshot:
-        """As it is now."""
+        """The study at this instant; runs that are in work now are left out, whatever becomes of them."""
         busy = study.in_work()
         quiet = tuple(folder for folder in study.run_folders() if folder not in busy)
         try:

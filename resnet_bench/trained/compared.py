@@ -42,12 +42,12 @@ def compared(folder: Path) -> list[TransferRow]:
         UsageError: they cannot be compared.
     """
     rows = [_row(study, run) for study in studies_of(folder) for run in sorted_runs(study)]
-    check_comparable(folder, [Terms.of_row(row) for row in rows])
+    check_comparable(folder, [Basis.of_row(row) for row in rows])
     return rows
 
 
 @dataclass(frozen=True)
-class Terms:
+class Basis:
     """What all modes share that are compared at one number of images.
 
     Attributes:
@@ -63,13 +63,13 @@ class Terms:
     weights: str | None
 
     @classmethod
-    def of_row(cls, row: TransferRow) -> Terms:
+    def of_row(cls, row: TransferRow) -> Basis:
         """Of a finished run."""
         level = row.study.removeprefix(row.mode)
         return cls(level, row.dataset_digest, _common(row.protocol, row.mode), row.weights or None)
 
     @classmethod
-    def of_run(cls, run: RunConfig, mode: str, level: str, dataset: Dataset) -> Terms:
+    def of_run(cls, run: RunConfig, mode: str, level: str, dataset: Dataset) -> Basis:
         """Of a run to be made."""
         return cls(level, dataset.digest, _common(run.protocol, mode), run.weights or None)
 
@@ -78,11 +78,11 @@ def _common(protocol: str, mode: str) -> str:
     return re.sub(r"-freeze\d+|-lr[^/]*", "", protocol.removeprefix(f"{mode}-"))
 
 
-def check_comparable(folder: Path, terms: Sequence[Terms]) -> None:
+def check_comparable(folder: Path, bases: Sequence[Basis]) -> None:
     """Raise UsageError, which names the difference, if runs at one number of images must not be compared."""
     for name, what in (("dataset_digest", "images"), ("recipe", "protocols"), ("weights", "weights to begin with")):
         seen: dict[str, str] = {}
-        for one in terms:
+        for one in bases:
             value = getattr(one, name)
             if value is not None and seen.setdefault(one.level, value) != value:
                 raise UsageError(

@@ -33,7 +33,7 @@ from resnet_bench.training.state import own_network
 PROVENANCE = (
     "study", "run_id", "dataset", "dataset_digest", "protocol", "seed", "steps", "train_images",
     "final_test_top1_err", "final_test_images", "selected_step", "selected_validation_top1_err",
-    "selected_test_top1_err", "weights", "torch_version", "git_commit", "started_utc",
+    "selected_test_top1_err", "weights", "threads", "precision", "torch_version", "git_commit", "started_utc",
 )  # fmt: skip
 
 

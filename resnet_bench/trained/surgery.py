@@ -15,6 +15,7 @@ from resnet_bench.busy import busy
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.find import find_data
 from resnet_bench.data.on_device import DeviceData
+from resnet_bench.data.prepare import prepare
 from resnet_bench.environment import configure, find_device, generator
 from resnet_bench.errors import UsageError
 from resnet_bench.models import CifarNet, build_model
@@ -108,7 +109,11 @@ def open_nets(study: StudyFolder, data: str | None, device: str, threads: int | 
     configure(place, chosen.number, trained.precision)
     if chosen.warning:
         sayer(quiet)(chosen.warning)
-    dataset = find_data(trained.dataset, data, quiet).load(progress_line("reading", quiet))
+    if any(row.setting for row in study.read_plan()):
+        raise UsageError(f"{study.path}: surgery is for studies that vary nothing beside networks and seeds")
+    config = config_of_run(study.run(trained.run_id), trained)
+    source = find_data(trained.dataset, data, quiet).load(progress_line("reading", quiet))
+    dataset = prepare(source, config.image_side, config.images_per_class)
     return TrainedNets(study, DeviceData.of(dataset, place), dataset.digest)
 
 
@@ -284,7 +289,7 @@ class _Told:
         """Nothing to tell."""
 
     def row(self, state: TrainState) -> None:
-        """Tell it."""
+        """Tell the row's errors, and the time left."""
         left = (time.monotonic() - self.started) * (self.steps - state.step) / state.step
         row = state.rows[-1]
         self.say(

@@ -18,7 +18,7 @@ from resnet_bench.networks import CIFAR, OWN, NetworkName
 from resnet_bench.results.tables import PLAN, RUNS, TRANSFER, write_csv
 from resnet_bench.study.checks import check_writable
 from resnet_bench.study.folder import StudyFolder
-from resnet_bench.trained.compared import Terms, check_comparable, compared
+from resnet_bench.trained.compared import Basis, check_comparable, compared
 
 if TYPE_CHECKING:
     from resnet_bench.data.dataset import Dataset
@@ -133,9 +133,9 @@ def begin(
         if weights.inputs is not None:
             weights.inputs.for_images(dataset.image_shape, resized=False)
         weights.check(dataset.image_shape[0])
-    there = [Terms.of_row(row) for row in compared(folder)] if folder.exists() else []
+    there = [Basis.of_row(row) for row in compared(folder)] if folder.exists() else []
     levels = {mode: folder_name(mode, images_per_class).removeprefix(mode) for mode in runs}
-    new = [Terms.of_run(run, mode, levels[mode], dataset) for mode, planned in runs.items() for run in planned]
+    new = [Basis.of_run(run, mode, levels[mode], dataset) for mode, planned in runs.items() for run in planned]
     check_comparable(folder, [*there, *new])
     check_writable(StudyFolder(folder))
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ PACKAGE = ROOT / "resnet_bench"
 ORDER = [
     "errors", "text", "terminal", "busy", "hush", "git", "places", "networks", "cores", "machine", "crowding",
     "files", "schema", "config", "studies", "execution", "results", "complexity", "environment", "timing", "data",
-    "models", "training", "frames", "analysis", "report", "study", "cost", "executors", "trained", "doctor", "gate",
-    "regression", "api", "cli",
+    "models", "training", "frames", "analysis", "report", "plot", "study", "cost", "executors", "trained", "doctor",
+    "gate", "regression", "api", "cli",
 ]  # fmt: skip
-CONSUMERS = {"frames", "analysis", "report"}
+CONSUMERS = {"frames", "analysis", "report", "plot"}
 TORCH_FREE = {*ORDER[: ORDER.index("complexity")], *CONSUMERS, "api", "cli"}
 READ_BY_CONSUMERS = {*CONSUMERS, "text", "results", "files", "config", "errors", "networks", "complexity"}
 
@@ -30,8 +31,24 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path) -> set[str]:
+    return _named(path, ast.walk(ast.parse(path.read_text())))
+
+
+def loaded(path: Path) -> set[str]:
+    """What is imported for more than the checking of types."""
+    return _named(path, _run(ast.parse(path.read_text())))
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from _run(child)
+
+
+def _named(path: Path, nodes: Iterable[ast.AST]) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -53,7 +70,8 @@ def test_imports_go_one_way(module: str) -> None:
             assert ORDER.index(other) <= mine, f"{module} imports {name}"
             if room(module) in CONSUMERS:
                 assert other in READ_BY_CONSUMERS, f"{module} imports {name}"
-        elif room(module) in TORCH_FREE:
+    for name in loaded(modules()[module]):
+        if room(module) in TORCH_FREE:
             assert name.split(".")[0] not in {"torch", "torchvision"}, f"{module} imports {name}"
         if room(module) not in CONSUMERS:
             assert name.split(".")[0] not in {"pandas", "matplotlib"}, f"{module} imports {name}"
