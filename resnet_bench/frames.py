@@ -57,7 +57,7 @@ TRAIN_STEP, INFERENCE = "train_step", "inference"  # the modes of throughput.csv
 class StudyFrames:
     """A study as data frames with the columns of its tables in `results`, checked to be comparable.
 
-    `complexity` and `throughput` have no rows while `make cost` has not measured them, `signals` and `confusion` none
+    `complexity` and `throughput` have no rows while these were not counted and timed, `signals` and `confusion` none
     if the runs recorded none, the last three none without surgery.
     """
 

@@ -86,7 +86,7 @@ def train(
     except Exception as error:
         if is_out_of_memory(error):
             raise Failure(
-                f"{source.name} does not fit into the memory of {device}; free some, or use DEVICE=cpu"
+                f"{source.name} does not fit into the memory of {device}; free some, or use --device cpu"
             ) from None
         raise
     say(f"device {session.fingerprint.device}, {threads}, {execution.precision}")
@@ -179,7 +179,7 @@ def _execution(study: StudyFolder, arguments: argparse.Namespace, device_type: s
     if settled and (precision != settled.precision or arguments.mode not in ("auto", settled.mode)):
         raise UsageError(
             f"{study.path}: this study is made in mode {settled.mode} and {settled.precision}; a study never mixes "
-            "them: leave out --mode and --precision, or use another RESULTS="
+            "them: leave out --mode and --precision, or use another results folder (--results)"
         )
     return settled or asked
 
@@ -234,7 +234,7 @@ def check_folder(folder: Path) -> None:
     """Raise UsageError, which names the studies beside it, unless the folder is there."""
     if not folder.is_dir():
         there = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
-        known = f"studies there: {', '.join(there)}" if there else "run a study first (make demo)"
+        known = f"studies there: {', '.join(there)}" if there else "run a study first (resnet-bench demo)"
         raise UsageError(f"{folder}: no such folder; {known}")
 
 

@@ -96,7 +96,7 @@ def open_plan(study: StudyFolder, plan: Plan, dataset: Dataset) -> None:
         rows = [SplitRow(image=image, class_name=name, split=split) for image, name, split in dataset.split]
         path = study.path / SPLIT.file
         if path.exists() and read_csv(path, SPLIT) != rows:
-            raise UsageError(f"{path}: the study was begun with other images of {dataset.name}; use another RESULTS=")
+            raise UsageError(f"{path}: the study was begun with other images of {dataset.name}; use another --results")
         write_csv(path, SPLIT, rows)
 
 

@@ -264,7 +264,7 @@ class StudyFolder:
             if other != run.run_id:
                 raise UsageError(
                     f"{self.path}: {run.arch}-{run.depth} seed {run.seed} stands there with another configuration "
-                    f"({other}); a study never mixes them: use another RESULTS="
+                    f"({other}); a study never mixes them: use another results folder (--results)"
                 )
             rows[run.run_id] = PlanRow(
                 run_id=run.run_id,
