@@ -88,7 +88,7 @@ format: install ## rewrite the code in the project's format
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
 bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .benchmarks/
-	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-autosave --benchmark-save-data $(ARGS)
+	@$(PY) -m pytest benchmarks/cases --benchmark-enable --benchmark-autosave --benchmark-save-data $(ARGS)
 
 bench-peers: install ## training speed beside the loop that people write today (ARGS=--memory: peak memory)
 	@$(PY) -m benchmarks.peers $(call given,DEPTHS,depths) $(call given,MODE,mode) $(WHERE) $(ARGS)
