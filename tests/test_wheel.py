@@ -54,7 +54,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def python(words: list[str], folder: Path) -> None:
     """Call this Python; what it prints is shown if it fails."""
     words = [sys.executable, *words]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -96,16 +96,17 @@ def test_the_demo_of_the_wheel_without_git_and_make(built: Built, tmp_path: Path
     install(built.wheel, venv)
     before = files_of(venv)
     environ = {"HOME": home, "TMPDIR": temporary, "PATH": venv / "bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    demo = "demo --depths 8 --seeds 0 --device cpu --mode eager --threads 1 --no-cost"  # the least that ends in a report
     said = ""
-    for words in ("demo --depths 8 --seeds 0 --device cpu --no-cost", "verify results/demo", "status results/demo"):
+    for words in (demo, "verify results/demo", "status results/demo"):
         done = subprocess.run(
             ["resnet-bench", *words.split()], cwd=here, env={name: str(value) for name, value in environ.items()},
-            executable=venv / "bin" / "resnet-bench", capture_output=True, text=True, timeout=300, check=False,
+            executable=venv / "bin" / "resnet-bench", capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         said += done.stdout + done.stderr
     assert not (wrong := [line for line in said.splitlines() if of_make(line)]), wrong
-    assert "git" not in said
+    assert not re.search(r"\bgit\b", said)
     study = here / "results" / "demo"
     assert (study / "report.html").stat().st_size > 10_000
     with (study / "runs.csv").open(newline="") as file:
