@@ -35,7 +35,7 @@ FOLDER = $(if $(filter %.toml,$(STUDY)),"$(STUDY)" $(call given,RESULTS,results)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo cifar-sweep sweep report cost surgery test test-lowest lint format bench bench-peers bench-check \
-	cuda-check faults fuzz cluster-check clean
+	cuda-check docs faults fuzz cluster-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,10 @@ bench-check: install ## the throughput gate: is this checkout slower than BASE; 
 cuda-check: install ## on a GPU: the tests that need one, graph against eager bit by bit, img/s of every mode
 	@$(PY) -m pytest -m cuda -rs
 	@$(PY) -m benchmarks.scripts.cuda_check
+
+docs: install ## the site, into docs/_build/html; a link that leads nowhere fails
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(PY) -m sphinx -q -W --keep-going -n -b html docs docs/_build/html && echo "open docs/_build/html/index.html"
 
 faults: install ## the long fault campaign, about half an hour; writes docs/reliability.md
 	@$(PY) -m tests.faults.campaign $(ARGS)

@@ -96,7 +96,9 @@ def test_the_demo_of_the_wheel_without_git_and_make(built: Built, tmp_path: Path
     install(built.wheel, venv)
     before = files_of(venv)
     environ = {"HOME": home, "TMPDIR": temporary, "PATH": venv / "bin", "PYTHONDONTWRITEBYTECODE": "1"}
-    demo = "demo --depths 8 --seeds 0 --device cpu --mode eager --threads 1 --no-cost"  # the least that ends in a report
+    demo = (
+        "demo --depths 8 --seeds 0 --device cpu --mode eager --threads 1 --no-cost"  # the least that ends in a report
+    )
     said = ""
     for words in (demo, "verify results/demo", "status results/demo"):
         done = subprocess.run(
