@@ -1,1 +1,1 @@
-"""How fast it is: benchmarks of every part (`make bench`), and against the loop that people write (`make peers`)."""
+"""How fast it is, how often the gate and the verdicts are right; see README.md beside this."""

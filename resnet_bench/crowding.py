@@ -145,7 +145,7 @@ class Watch:
 
     def _advice(self) -> str:
         if self.jobs > 1:
-            return ": end them, or go on with fewer JOBS"
+            return ": end them, or go on with a smaller --jobs"
         if self.threads > 1:
-            return ": end them; a study that is begun with THREADS=1 loses least"
+            return ": end them; a study that is begun with --threads 1 loses least"
         return ""

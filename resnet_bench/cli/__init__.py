@@ -11,6 +11,7 @@ from resnet_bench import __version__
 from resnet_bench.busy import busy, life_signs
 from resnet_bench.cli import data, machine, networks, studies, study_files
 from resnet_bench.cli.arguments import Parser
+from resnet_bench.cli.folders import settle_folder
 from resnet_bench.cli.streams import output
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.hush import libraries_hushed
@@ -37,6 +38,7 @@ def _run(argv: Sequence[str] | None) -> int:
     with StopRequest().listening() as stop:
         try:
             arguments = _parse(argv)
+            settle_folder(arguments)
             arguments.stop = stop
             return _call(arguments)
         except Stopped as stopped:

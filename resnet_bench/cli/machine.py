@@ -16,6 +16,7 @@ from resnet_bench.cli.arguments import (
     percent,
     whole_numbers,
 )
+from resnet_bench.cli.folders import add_folder
 from resnet_bench.cli.shared import check_folder, family_of
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import MODES, PRECISIONS, Execution, default_precision
@@ -37,7 +38,7 @@ def _add_complexity(commands: Commands) -> None:
     meaning = "parameters, multiply-adds and activations of networks, by closed form and by two public counters"
     parser = add_command(commands, "complexity", show_complexity, meaning, "complexity --depths 20,56 --per-layer")
     where = "a study's folder: count its networks, and write complexity.csv and layers.csv there"
-    parser.add_argument("folder", type=Path, nargs="?", help=where)
+    add_folder(parser, where, optional=True)
     parser.add_argument("--depths", type=whole_numbers("depths"), help="only these (20,32,44,56,110; all of the study)")
     parser.add_argument("--arch", type=arch_names, help=f"only these, comma between them: {ARCH_HELP} (plain,residual)")
     meaning = "only residual networks with this (all; of networks called by name b)"
@@ -58,7 +59,7 @@ def _add_complexity(commands: Commands) -> None:
 def _add_throughput(commands: Commands) -> None:
     meaning = "measure how fast a study's networks train and infer here, into its throughput.csv"
     parser = add_command(commands, "throughput", throughput, meaning, "throughput results/demo --mode compile")
-    parser.add_argument("folder", type=Path, help="the study's folder")
+    add_folder(parser)
     parser.add_argument("--batch-size", type=count, default=128, help="images per step (128)")
     parser.add_argument("--rounds", type=count, default=7, help="timed rounds of at least 0.3 s (7)")
     parser.add_argument("--input-size", type=int, help="pixels a side (those of the study's images)")

@@ -60,7 +60,7 @@ def check_folder(folder: Path) -> None:
     """Raise UsageError, which names the studies beside it, unless the folder is there."""
     if not folder.is_dir():
         there = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
-        known = f"studies there: {', '.join(there)}" if there else "run a study first (make demo)"
+        known = f"studies there: {', '.join(there)}" if there else "run a study first (resnet-bench demo)"
         raise UsageError(f"{folder}: no such folder; {known}")
 
 

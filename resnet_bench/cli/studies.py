@@ -23,6 +23,7 @@ from resnet_bench.cli.arguments import (
     hours,
     whole_numbers,
 )
+from resnet_bench.cli.folders import add_folder
 from resnet_bench.cli.shared import (
     check_folder,
     family_of,
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add them."""
-    for add in (_add_sweep, _add_run, _add_status, _add_verify, _add_merge, _add_report, _add_surgery):
+    adders = (_add_sweep, _add_demo, _add_cifar_sweep, _add_run, _add_status, _add_verify, _add_merge, _add_report)
+    for add in (*adders, _add_surgery):
         add(commands)
 
 
@@ -57,15 +59,29 @@ def _add_sweep(commands: Commands) -> None:
     add_sweep_options(parser)
 
 
-def add_sweep_options(parser: Parser) -> None:
-    """Which part of a study is done, how, where and for how long."""
+def _add_demo(commands: Commands) -> None:
+    meaning = "the phenomenon in a few minutes, on images that need no download"
+    parser = add_command(commands, "demo", sweep, meaning, "demo --depths 8 --seeds 0")
+    parser.set_defaults(study="demo")
+    add_sweep_options(parser, cost=True)
+
+
+def _add_cifar_sweep(commands: Commands) -> None:
+    meaning = "the main job: CIFAR-10, by the paper's protocol on CUDA, by a short one on a CPU"
+    parser = add_command(commands, "cifar-sweep", sweep, meaning, "cifar-sweep --depths 20,56 --seeds 0")
+    parser.set_defaults(study="auto")
+    add_sweep_options(parser, cost=True)
+
+
+def add_sweep_options(parser: Parser, cost: bool = False) -> None:
+    """Which part of a study is done, how, where and for how long; `cost`: is it counted and timed unless told not."""
     parser.add_argument("--depths", type=whole_numbers("depths"), help="only these, as in 20,56")
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")
     meaning = "runs side by side, the cores shared out; they are no measure of throughput (1)"
     parser.add_argument("--jobs", type=count, default=1, help=meaning)
     add_variation(parser)
-    meaning = "afterwards count and time the study's networks (complexity.csv, throughput.csv)"
-    parser.add_argument("--cost", action="store_true", help=meaning)
+    meaning = f"afterwards count and time the networks: complexity.csv, throughput.csv ({'yes' if cost else 'no'})"
+    parser.add_argument("--cost", action=argparse.BooleanOptionalAction, default=cost, help=meaning)
     meaning = "stop after so many, with everything saved: one seed is done after the other; the same command goes on"
     parser.add_argument("--hours", type=hours, metavar="N", help=meaning)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
@@ -104,13 +120,13 @@ def _add_run(commands: Commands) -> None:
 
 def _add_status(commands: Commands) -> None:
     parser = add_command(commands, "status", status, "a table of a study's runs", "status results/demo")
-    parser.add_argument("folder", type=Path, help="the study's folder")
+    add_folder(parser)
 
 
 def _add_verify(commands: Commands) -> None:
     meaning = "check every file of a study against its digests and the schema"
     parser = add_command(commands, "verify", verify, meaning, "verify results/demo")
-    parser.add_argument("folder", type=Path, help="the study's folder")
+    add_folder(parser)
 
 
 def _add_merge(commands: Commands) -> None:
@@ -123,14 +139,14 @@ def _add_merge(commands: Commands) -> None:
 def _add_report(commands: Commands) -> None:
     meaning = "draw a study's figures and tables again from its CSV files"
     parser = add_command(commands, "report", report, meaning, "report results/demo")
-    parser.add_argument("folder", type=Path, help="the study's folder")
+    add_folder(parser)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def _add_surgery(commands: Commands) -> None:
     meaning = "deepen trained plain nets by identity layers, and take blocks out of deep ones"
     parser = add_command(commands, "surgery", surgery, meaning, "surgery results/demo --shallow 20 --deep 56")
-    parser.add_argument("folder", type=Path, help="the study's folder, with its trained nets")
+    add_folder(parser, "the study's folder, with its trained nets")
     parser.add_argument("--shallow", type=int, default=20, help="depth of the plain nets to be deepened (20)")
     parser.add_argument("--deep", type=int, default=56, help="depth that they become, and of the lesions (56)")
     parser.add_argument("--seeds", type=whole_numbers("seeds"), help="only these, as in 0,1,2")

@@ -114,5 +114,5 @@ def read_plan(study: StudyFolder) -> list[PlanRow]:
     """The plan of a study. UsageError if the folder holds none."""
     plan = study.read_plan()
     if not plan:
-        raise UsageError(f"{study.path}: not a study, for plan.csv is missing or empty; run one first (make demo)")
+        raise UsageError(f"{study.path}: not a study, for plan.csv is missing or empty; run it first")
     return plan

@@ -206,7 +206,7 @@ def _kept(picture: Image.Image, shape: tuple[int, ...], path: Path, first: Path)
         sizes = f"{path}: {picture.width}x{picture.height} pixels, but {first} has {shape[1]}x{shape[0]}"
         raise UsageError(
             f"{one_line(sizes)}; small images are kept as they are and must be of one size, others are resized: "
-            "DATA=FOLDER@64, say"
+            "FOLDER@64, say"
         )
     return _channels(picture)
 

@@ -77,7 +77,7 @@ class KaggleFiles:
         if found := self.find([*places, ("cache", cache)]):
             return found
         raise Failure(
-            f"{TITLE} is not here, and is {self.origin}; unpack it and {PACKED} in it, and set DATA= to the folder "
+            f"{TITLE} is not here, and is {self.origin}; unpack it and {PACKED} in it, and name (--data) the folder "
             f"that holds {PICTURES}/ and {LABELS}"
         )
 

@@ -74,8 +74,8 @@ def fetch_all(wanted: Wanted, looked: Sequence[str], progress: Progress | None, 
                 *(f"  {place}: nothing there" for place in looked),
                 *(f"  {one_line(line)}" for line in tried),
                 f"Either put {names} at {where},",
-                "or set DATA= to where it lies (or to a folder of images),",
-                "or run `make demo`, which needs no download.",
+                "or say where it lies, or a folder of images (--data),",
+                "or run `resnet-bench demo`, which needs no download.",
             ]
         )
     )
@@ -86,7 +86,7 @@ def rejected(path: Path, wrong: str) -> UsageError:
     aside = path.with_name(f"{path.name}.rejected")
     try:
         path.replace(aside)
-        state = f"kept aside at {aside}; put an unaltered copy in its place, or leave DATA unset to download one"
+        state = f"kept aside at {aside}; put an unaltered copy in its place, or leave --data out to download one"
     except OSError as error:
         state = f"left where it is ({error.strerror}); put an unaltered copy in its place"
     return UsageError(f"{path}: truncated or altered: {wrong}; {state}")

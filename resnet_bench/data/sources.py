@@ -1,4 +1,4 @@
-"""Which data a study is trained on: what lies at DATA decides, else the study's own dataset is found or fetched."""
+"""Which data a study is trained on: what the user names decides, else the study's own dataset is found or fetched."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def find_source(
     Args:
         default: what to use where `data` is not given, written like that; or a dataset's name, where `data` is an empty
             folder (CIFAR-10 is fetched into it).
-        data: as DATA= on the command line: a name, a path, or both as in mnist:PATH; a folder of images with the size
-            that they are to be resized to, as in PATH@64; or package.module:function, which is called for its shape.
+        data: a name, a path, or both as in mnist:PATH; a folder of images with the size that they are to be resized
+            to, as in PATH@64; or package.module:function, which is called for its shape.
         environ: RESNET_BENCH_DATA and RESNET_BENCH_CACHE are read from here.
         progress: told how many files of a folder of images have been found, and then looked at.
 
@@ -71,23 +71,23 @@ def find_source(
     name, _, rest = data.partition(":")
     if name in KNOWN and rest:
         place = _existing(user_path(rest), data)
-        if KNOWN[name].files.find([("DATA", place)]) is None:
-            raise UsageError(f"DATA={data}: no {KNOWN[name].files.title} lies there")
-        return _named(name, [("DATA", place)], f"DATA={data}", environ)
+        if KNOWN[name].files.find([("--data", place)]) is None:
+            raise UsageError(f"--data {data}: no {KNOWN[name].files.title} lies there")
+        return _named(name, [("--data", place)], f"--data {data}", environ)
     if name in BUILTIN or (is_function(data) and not user_path(data).exists()):
-        return _named(data, [], f"DATA={data}", environ)
+        return _named(data, [], f"--data {data}", environ)
     place, side = _place_and_side(data)
     if known := _recognise(place, data):
         if side:
-            raise UsageError(f"DATA={data}: only folders of images are resized; leave out @{side}")
+            raise UsageError(f"--data {data}: only folders of images are resized; leave out @{side}")
         title = KNOWN[known].files.title
-        return _named(known, [("DATA", place)], f"DATA={data} holds {title}", environ)
+        return _named(known, [("--data", place)], f"--data {data} holds {title}", environ)
     if place.is_dir() and not side and not any(place.iterdir()):
-        return _named(default, [("DATA", place)], f"DATA={data} is empty", environ)
+        return _named(default, [("--data", place)], f"--data {data} is empty", environ)
     if is_image_folder(place):
-        return _image_folder(place, side, f"DATA={data} is a folder of images", environ, progress)
+        return _image_folder(place, side, f"--data {data} is a folder of images", environ, progress)
     raise UsageError(
-        f"DATA={data}: neither a known dataset as it is published (cifar-10-python.tar.gz, say) nor images in "
+        f"--data {data}: neither a known dataset as it is published (cifar-10-python.tar.gz, say) nor images in "
         "train/<class>/ and test/<class>/, or in <class>/"
     )
 
@@ -101,11 +101,11 @@ def _is_place(default: str) -> bool:
 
 
 def _place_and_side(data: str) -> tuple[Path, int | None]:
-    """What DATA=PATH@64 says, if it does not exist as it stands."""
+    """What PATH@64 says, if it does not exist as it stands."""
     before, _, after = data.rpartition("@")
     if before and after.isdecimal() and not user_path(data).exists():
         if before.partition(":")[0] in BUILTIN:
-            raise UsageError(f"DATA={data}: only folders of images are resized; leave out @{after}")
+            raise UsageError(f"--data {data}: only folders of images are resized; leave out @{after}")
         return _existing(user_path(before), data), int(after)
     return _existing(user_path(data), data), None
 
@@ -113,19 +113,20 @@ def _place_and_side(data: str) -> tuple[Path, int | None]:
 def _existing(place: Path, data: str) -> Path:
     if not place.exists():
         raise UsageError(
-            f"DATA={data}: no such file or folder, and no dataset of that name (known: {', '.join(BUILTIN)})"
+            f"--data {data}: no such file or folder, and no dataset of that name (known: {', '.join(BUILTIN)})"
         )
     return place
 
 
 def _recognise(place: Path, data: str) -> str:
     """The name of the known dataset that lies there; "" if none does."""
-    named = {name: found for name, known in KNOWN.items() if (found := known.files.find([("DATA", place)])) is not None}
+    places = [("--data", place)]
+    named = {name: found for name, known in KNOWN.items() if (found := known.files.find(places)) is not None}
     for name, found in named.items():
         if KNOWN[name].files.recognises(found):
             return name
     if len(named) > 1:
-        raise UsageError(f"DATA={data}: may be {' or '.join(named)}; say which, as in DATA={next(iter(named))}:{data}")
+        raise UsageError(f"--data {data}: may be {' or '.join(named)}; say which, as in {next(iter(named))}:{data}")
     return next(iter(named), "")
 
 
@@ -160,7 +161,7 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def usual_places(environ: Mapping[str, str] = os.environ) -> list[tuple[str, Path]]:
-    """Where known datasets are looked for when DATA does not say: RESNET_BENCH_DATA, then the cache."""
+    """Where known datasets are looked for when the user does not say: RESNET_BENCH_DATA, then the cache."""
     places = (
         [("RESNET_BENCH_DATA", user_path(environ["RESNET_BENCH_DATA"]))] if environ.get("RESNET_BENCH_DATA") else []
     )

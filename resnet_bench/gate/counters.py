@@ -212,10 +212,10 @@ def read_counts(path: Path) -> Counts:
                 ):
                     raise Invalid(f"{shown(number)} is not a count", "benchmarks", name, what)
     except FileNotFoundError:
-        raise UsageError(f"no counters at {path}; make counters writes them") from None
+        raise UsageError(f"no counters at {path}; resnet-bench counters --accept writes them") from None
     except (Invalid, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else one_line(str(error))
-        raise UsageError(f"{path} holds no counters ({why}); make counters writes them anew") from None
+        raise UsageError(f"{path} holds no counters ({why}); resnet-bench counters --accept writes them anew") from None
     return counts
 
 

@@ -19,6 +19,7 @@ from resnet_bench.gate.judgement import MIN_PAIRS, Estimate, Outcome, Trial, pai
 from resnet_bench.gate.pairs import DifferentWork, Lanes, Pair, SampleFailure, Tree, processes
 from resnet_bench.text import command
 
+ACCEPT = "resnet-bench counters --accept"
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.UNDECIDED: 3, Outcome.NOT_MEASURED: 4}
 Say = Callable[[str], None]
 
@@ -73,10 +74,8 @@ def check_counters(root: Path, benchmarks: str, say: Say) -> Verdict | None:
         say(f"counters: {line}")
     if stored["torch"] != present["torch"]:
         versions = f"stored with torch {stored['torch']}, counted with {present['torch']}"
-        return Verdict(
-            Outcome.NOT_MEASURED, f"counters differ, but they were {versions}: make counters, on the base first"
-        )
-    return Verdict(Outcome.FAIL, f"counters: {'; '.join(changes)}; if that is meant, accept it: make counters")
+        return Verdict(Outcome.NOT_MEASURED, f"counters differ, but they were {versions}: {ACCEPT}, on the base first")
+    return Verdict(Outcome.FAIL, f"counters: {'; '.join(changes)}; if that is meant, accept it: {ACCEPT}")
 
 
 def compare(

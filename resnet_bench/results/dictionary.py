@@ -7,8 +7,7 @@ from dataclasses import fields
 
 from resnet_bench.results.rows import SCHEMA_VERSION
 from resnet_bench.results.tables import TABLES
-
-# ---------------------------------------------------------------------------------------------- data dictionary
+from resnet_bench.terminal import say
 
 
 def data_dictionary() -> str:
@@ -28,9 +27,9 @@ def data_dictionary() -> str:
 _DICTIONARY_HEAD = f"""\
 # Results: what each file holds
 
-Generated from the schema (version {SCHEMA_VERSION}) by `make dictionary`; do not edit by hand.
+Generated from the schema (version {SCHEMA_VERSION}) by `python -m resnet_bench.results.dictionary`: do not edit it.
 
-One folder is one study. Its figures and tables are drawn from its CSV files alone (`make report STUDY=<folder>`):
+One folder is one study. Its figures and tables are drawn from its CSV files alone (`resnet-bench report <study>`):
 
     <study>/
       runs/<run_id>/     what one run wrote: config.json, environment.json, result.json and its rows of the tables below
@@ -40,8 +39,8 @@ One folder is one study. Its figures and tables are drawn from its CSV files alo
       curves.csv         the error curves of all runs, collected from runs/
       signals.csv        responses, gradients and weights by layer at some steps, collected from runs/
       confusion.csv      which classes are taken for which, collected from runs/
-      complexity.csv     the size of its networks (make cost); layers.csv the same by layer
-      throughput.csv     the speed of its networks on one or more machines (make cost)
+      complexity.csv     the size of its networks (resnet-bench complexity); layers.csv the same by layer
+      throughput.csv     the speed of its networks on one or more machines (resnet-bench throughput)
       claims.csv         what the runs say of the paper's claims (made by the report)
       transfer.csv       in a folder of studies of transfer learning: their finished runs side by side
       figures/ tables/   rendered
@@ -49,3 +48,6 @@ One folder is one study. Its figures and tables are drawn from its CSV files alo
 Values are raw: errors are percent from 0 to 100, seconds and steps are cumulative, MACs are multiply-adds per image
 (1 MAC = 2 FLOPs). An empty cell means not measured. The headline error is the one at the last step.
 """
+
+if __name__ == "__main__":
+    say(data_dictionary(), end="")

@@ -177,7 +177,7 @@ def read_columns(path: Path, table: Table) -> Columns:
             lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
             columns = _parse(path, table, lines)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; run the study first (make sweep STUDY=...)") from None
+        raise UsageError(f"{path}: no such file; run the study first (resnet-bench sweep)") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file in UTF-8 ({error})") from None
     except OSError as error:

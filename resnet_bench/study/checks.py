@@ -50,7 +50,7 @@ def check_writable(study: StudyFolder) -> None:
             with tempfile.NamedTemporaryFile(prefix=".probe.", dir=path) as probe:
                 check_lockable(Path(probe.name), probe.fileno(), study.path)
     except OSError as error:
-        raise UsageError(f"the results folder {study.path} cannot be written: {error.strerror}; set RESULTS=") from None
+        raise UsageError(f"{study.path} cannot be written: {error.strerror}; set --results") from None
     if there == place:
         with contextlib.suppress(Taken), study.lock(timeout=0):
             pass
@@ -76,7 +76,7 @@ def check_comparable(study: StudyFolder, plan: Plan, dataset: Dataset, execution
         for name, value in terms.items():
             if getattr(row, name) != value:
                 there = f"{study.path}: run {row.run_id} has {name} {getattr(row, name)}"
-                raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another RESULTS=")
+                raise UsageError(f"{there}, this sweep has {value}; a study never mixes them: use another --results")
 
 
 def _terms(run: RunConfig, dataset: Dataset) -> dict[str, str]:
@@ -117,7 +117,7 @@ def check_space(study: StudyFolder, plan: Plan) -> None:
     if free < need:
         raise Failure(
             f"{study.path}: {free / 1e6:,.1f} MB are free, about {need / 1e6:,.1f} MB are needed for "
-            f"{counted(len(plan.todo), 'run')}; make room or set RESULTS= to another disk"
+            f"{counted(len(plan.todo), 'run')}; make room, or choose another disk (--results)"
         )
 
 
@@ -127,7 +127,7 @@ def check(study: StudyFolder, plan: Plan, dataset: Dataset, execution: Execution
     try:
         (study.path / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the results folder {study.path} cannot be made: {error.strerror}; set RESULTS=") from None
+        raise UsageError(f"{study.path} cannot be made: {error.strerror}; set --results") from None
     for run in plan.todo:
         check_own_folder(study.run(run.run_id).path)
     check_comparable(study, plan, dataset, execution)

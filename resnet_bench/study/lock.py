@@ -142,7 +142,7 @@ def _flock(path: Path, descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 def _no_locks(place: Path, why: str | None) -> UsageError:
     return UsageError(
-        f"{place} cannot be locked: {why}; put the results on a file system with flock (RESULTS=): a local disk, "
+        f"{place} cannot be locked: {why}; put the results on a file system with flock (--results): a local disk, "
         "NFS 4, Lustre mounted with -o flock"
     )
 

@@ -43,7 +43,7 @@ def choose_execution(session: Session, plan: Plan, mode: str, eager_seconds: Cal
         if problem is not None:
             raise Failure(
                 f"{session.study.path} is made in mode {settled.mode}, which cannot be built here: {problem}; "
-                "go on where it can, or use another RESULTS="
+                "go on where it can, or use another results folder (--results)"
             )
         return dataclasses.replace(session, execution=settled.completed(session.execution))
     settled = session.study.settle_execution(_pick(session, plan, mode, eager_seconds, say))

@@ -149,7 +149,7 @@ def _claim(folder: RunFolder, identity: dict[str, Any], guard: Guard) -> None:
     if there != identity:
         raise UsageError(
             f"{folder.config}: this run was started with another configuration or other data under the same name; "
-            "use another RESULTS=, or move the run's folder away"
+            "use another results folder (--results), or move the run's folder away"
         )
     write_json(folder.config, identity, guard)
 
@@ -160,7 +160,7 @@ def _go_on(folder: RunFolder, state: TrainState, expected: Expected, tell: Tell)
         stored, notes = checkpoint.load(folder.path, lambda fields: check_stored(fields, expected))
     except checkpoint.OtherRun:
         raise UsageError(
-            f"{folder.path}: the checkpoint is of another configuration or other data; use another RESULTS="
+            f"{folder.path}: the checkpoint is of another configuration or other data; use another --results"
         ) from None
     for note in notes:
         tell(Note(note))

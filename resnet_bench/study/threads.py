@@ -54,7 +54,7 @@ def choose_threads(where: Path, settled: int | None, asked: int | None, cores: C
     if jobs > 1 and settled * jobs > cores.number:
         raise UsageError(
             f"--jobs {jobs}: each run of {where} has {_threads(settled)}, as the study was begun with, and this "
-            f"machine has {cores}; use fewer jobs, or another RESULTS="
+            f"machine has {cores}; use fewer jobs, or another results folder (--results)"
         )
     warning = ""
     if settled > cores.number:
@@ -70,7 +70,7 @@ def check_settled(where: Path, settled: int | None, asked: int | None) -> None:
     if settled and asked not in (None, settled):
         raise UsageError(
             f"{where}: this study is made with {_threads(settled)} a run; a study never mixes them, as bits depend on "
-            "them: leave out --threads, or use another RESULTS="
+            "them: leave out --threads, or use another results folder (--results)"
         )
 
 

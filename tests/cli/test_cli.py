@@ -37,8 +37,8 @@ def test_one_network(cli: Cli, tmp_path) -> None:  # type: ignore[no-untyped-def
 
 
 COMMANDS = [
-    ["sweep"], ["run"], ["status"], ["verify"], ["report"], ["data"], ["data", "fetch"], ["data", "verify"],
-    ["data", "list"],
+    ["sweep"], ["demo"], ["cifar-sweep"], ["run"], ["status"], ["verify"], ["report"], ["data"],
+    ["data", "fetch"], ["data", "verify"], ["data", "list"],
     ["data", "show"], ["complexity"], ["doctor"], [],
 ]  # fmt: skip
 
@@ -63,7 +63,7 @@ BAD = {
     "depth 21": ((*SWEEP, "--depths", "21"), "depth 21 is not 6n+2", "20 and 26"),
     "unknown study": (("sweep", "--study", "imagenet"), "study 'imagenet' is unknown", "cifar10-short"),
     "no study": (("sweep", "--study", ""), "study '' is unknown", "demo"),
-    "unknown dataset": ((*SWEEP, "--data", "cifar11"), "DATA=cifar11", "known: cifar10"),
+    "unknown dataset": ((*SWEEP, "--data", "cifar11"), "--data cifar11", "known: cifar10"),
     "unknown shortcut": (
         ("run", "--study", "demo", "--arch", "residual", "--depth", "8", "--shortcut", "d"), "'d'", "a"),
     "shortcut of plain": (
@@ -73,8 +73,8 @@ BAD = {
     "seeds twice": ((*SWEEP, "--seeds", "0,1,0"), "'0,1,0': 0 is given twice", ""),
     "depths twice": ((*SWEEP, "--depths", "20,20"), "20 is given twice", ""),
     "seeds text": ((*SWEEP, "--seeds", "a"), "write seeds as whole numbers", ""),
-    "unwritable": ((*SWEEP, "--results", "/proc/none"), "/proc/none/demo cannot be written", "RESULTS="),
-    "no such folder": (("report", "results/none"), "results/none: no such folder", "make demo"),
+    "unwritable": ((*SWEEP, "--results", "/proc/none"), "/proc/none/demo cannot be written", "--results"),
+    "no such folder": (("report", "results/none"), "results/none: no such folder", "resnet-bench demo"),
     "no command": ((), "COMMAND", "--help"),
     "unknown command": (("swep",), "'swep'", "--help"),
 }  # fmt: skip
@@ -114,5 +114,5 @@ def test_bad_csv_files_are_named(cli: Cli, tmp_path, file: str, old: str, new: s
 def test_cifar10_that_cannot_be_had_says_what_was_tried_and_what_to_do(cli: Cli) -> None:
     answer = cli("sweep", "--study", "cifar10-short", "--device", "cpu")
     assert answer.returncode == 1 and "Traceback" not in answer.stderr
-    for part in ("RESNET_BENCH_OFFLINE", "cifar-10-python.tar.gz", "DATA=", "make demo"):
+    for part in ("RESNET_BENCH_OFFLINE", "cifar-10-python.tar.gz", "--data", "resnet-bench demo"):
         assert part in answer.stderr

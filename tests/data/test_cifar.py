@@ -383,12 +383,12 @@ def test_nowhere_and_no_mirror_says_everything_tried_and_the_ways_on(mirror: str
     files = replace(FILES, archive=replace(FILES.archive, urls=urls))
     cache = tmp_path / "cache"
     with pytest.raises(Failure) as caught:
-        files.obtain([("DATA", tmp_path / "a"), ("cache", cache)], cache, limits=LIMITS)
+        files.obtain([("--data", tmp_path / "a"), ("cache", cache)], cache, limits=LIMITS)
     lines = str(caught.value).splitlines()
     assert caught.value.exit_code == 1 and len(lines) == 8
-    assert lines[1:3] == [f"  DATA: {tmp_path / 'a'}: nothing there", f"  cache: {cache}: nothing there"]
+    assert lines[1:3] == [f"  --data: {tmp_path / 'a'}: nothing there", f"  cache: {cache}: nothing there"]
     assert lines[3].startswith(f"  {urls[0]}: HTTP Error 404") and lines[4].startswith(f"  {urls[1]}: ")
-    assert str(cache / NAME) in lines[5] and "DATA=" in lines[6] and "make demo" in lines[7]
+    assert str(cache / NAME) in lines[5] and "--data" in lines[6] and "resnet-bench demo" in lines[7]
 
 
 def test_offline_forbids_downloading(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

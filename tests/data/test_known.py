@@ -207,9 +207,7 @@ def test_sets_with_the_same_names_are_told_apart_by_content(tmp_path: Path, monk
     assert find_source("cifar10", str(first)).name == "mnist"
     assert find_source("cifar10", str(second)).name == "kmnist"
     third = write(tmp_path / "c", packed(idx_contents(2)))
-    with pytest.raises(
-        UsageError, match=f"may be mnist or fashion-mnist or kmnist; say which, as in DATA=mnist:{third}"
-    ):
+    with pytest.raises(UsageError, match=f"may be mnist or fashion-mnist or kmnist; say which, as in mnist:{third}"):
         find_source("cifar10", str(third))
     assert find_source("cifar10", f"kmnist:{third}").name == "kmnist"
     with pytest.raises(UsageError, match="truncated or altered"):

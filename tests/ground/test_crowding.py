@@ -65,7 +65,7 @@ def test_of_several_pools_the_fullest_counts() -> None:
             break
     assert line == (
         "other programs use 1.5 of 2 cores; training is slower for it: end them; "
-        "a study that is begun with THREADS=1 loses least"
+        "a study that is begun with --threads 1 loses least"
     )
 
 
@@ -86,7 +86,7 @@ def test_it_is_said_once_and_again_only_after_a_lasting_change() -> None:
     first = machine.said(watch, 20, others=1.0)
     assert first == [
         "other programs use 1.0 of 2 cores; training is slower for it: end them; "
-        "a study that is begun with THREADS=1 loses least"
+        "a study that is begun with --threads 1 loses least"
     ]
     assert machine.said(watch, 3600, others=1.2) == []
     assert machine.said(watch, FREE_SECONDS - 10, others=0) == []  # a pause of theirs
@@ -128,8 +128,8 @@ def test_what_is_lacking_is_judged(wanted: int, cores: float, others: float, cro
 
 def test_the_advice_fits_the_sweep() -> None:
     for jobs, threads, advice in (
-        (2, 1, ": end them, or go on with fewer JOBS"),
-        (1, 2, "THREADS=1 loses least"),
+        (2, 1, ": end them, or go on with a smaller --jobs"),
+        (1, 2, "--threads 1 loses least"),
         (1, 1, "training is slower for it"),
     ):
         machine = Machine(2)

@@ -9,9 +9,11 @@ import sys
 import pytest
 import torch
 
-from benchmarks import busy, cuda_check, peak_memory, peers, signals_cost
-from benchmarks.reference_loop import ReferenceLoop, TrainingImages
-from benchmarks.sides import fixed_batch
+from benchmarks.peers import memory as peak_memory
+from benchmarks.peers import speed as peers
+from benchmarks.peers.reference_loop import ReferenceLoop, TrainingImages
+from benchmarks.peers.sides import fixed_batch
+from benchmarks.scripts import busy, cuda_check, signals_cost
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset

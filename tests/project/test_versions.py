@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from resnet_bench import __version__
 from tests.conftest import ROOT
 
 
@@ -40,3 +41,7 @@ def test_the_lowest_versions_are_those_that_are_tested() -> None:
 def test_the_usual_versions_are_allowed() -> None:
     usual = pinned("constraints.txt")
     assert all(usual[name] >= lowest for name, lowest in bounds().items())
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()

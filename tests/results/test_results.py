@@ -118,7 +118,9 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path: Path, monke
 
 
 def test_the_data_dictionary_is_current() -> None:
-    assert (ROOT / "results" / "README.md").read_text() == data_dictionary(), "run: make dictionary"
+    assert (ROOT / "results" / "README.md").read_text() == data_dictionary(), (
+        "python -m resnet_bench.results.dictionary writes it"
+    )
 
 
 def test_a_column_that_came_later_may_be_missing(tmp_path: Path) -> None:

@@ -406,7 +406,7 @@ def test_a_file_system_without_locks_is_found_before_training(
     assert main(words) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path / 'results' / 'demo'} cannot be locked: {os.strerror(getattr(errno, code))}" in error
-    assert "RESULTS=" in error and error.count("\n") == 1 and "Errno" not in error and contents(tmp_path) == {}
+    assert "--results" in error and error.count("\n") == 1 and "Errno" not in error and contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("code", ["EACCES", "EROFS"])
@@ -434,6 +434,6 @@ def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
     error = capsys.readouterr().err
     assert f"{place} cannot be written: {why}; get the right to, or work on a copy of it" in error
     assert error.count("\n") == 1
-    with pytest.raises(UsageError, match=rf"{place} cannot be written: {why}; set RESULTS="):
+    with pytest.raises(UsageError, match=rf"{place} cannot be written: {why}; set --results"):
         check_writable(StudyFolder(place))
     assert main(["verify", str(place)]) == 0 and main(["status", str(place)]) == 0

@@ -169,7 +169,7 @@ def test_disk_trouble_ends_the_sweep_with_the_path(
 
 def test_a_results_folder_that_cannot_be_written_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"cannot be written: .*set RESULTS="):
+    with pytest.raises(UsageError, match=r"cannot be written: .*set --results"):
         check_writable(StudyFolder(tmp_path / "file" / "demo"))
 
 

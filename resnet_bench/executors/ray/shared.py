@@ -73,7 +73,7 @@ class Flag:
             try:
                 flag.path.write_text(GO_ON)
             except OSError as error:
-                raise UsageError(f"{study.path} cannot be written ({error.strerror}); set RESULTS=") from None
+                raise UsageError(f"{study.path} cannot be written ({error.strerror}); see --results") from None
             try:
                 yield flag
             finally:

@@ -89,7 +89,7 @@ def look(terms: Terms) -> Answer:
     """Can this node take part; by a process on it."""
     place = terms.study.path
     if terms.flag.read() is None:
-        return Answer("blind", f"does not see {place}; put RESULTS= on a file system that all nodes have there")
+        return Answer("blind", f"does not see {place}; put --results on a file system that all nodes have there")
     try:
         if not terms.flag.is_held():
             return Answer("blind", f"does not see the locks of other machines in {place}; mount it so that flock works")

@@ -1,6 +1,6 @@
 """Training beside other programs: images per second with one and with two threads, alone and beside spinning processes.
 
-python -m benchmarks.busy --others 0,1,2 --threads 1,2
+python -m benchmarks.scripts.busy --others 0,1,2 --threads 1,2
 """
 
 from __future__ import annotations

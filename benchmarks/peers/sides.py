@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.reference_loop import ReferenceLoop, TrainingImages
+from benchmarks.peers.reference_loop import ReferenceLoop, TrainingImages
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.batches import make_batch
 from resnet_bench.environment import generator, prepare_compiler, synchronize

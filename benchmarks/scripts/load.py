@@ -1,4 +1,4 @@
-"""How long large studies take: many finished runs, and many rows of curves. `python -m benchmarks.load`."""
+"""How long large studies take: many finished runs, and many rows of curves. `python -m benchmarks.scripts.load`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.test_study import write_finished
+from benchmarks.cases.test_study import write_finished
 from resnet_bench.results.tables import CURVES, PLAN, RUNS, to_csv, write_csv
 from resnet_bench.studies import find
 from resnet_bench.study.folder import StudyFolder

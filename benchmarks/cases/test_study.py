@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.conftest import Measure
+from benchmarks.cases.conftest import Measure
 from resnet_bench.config.run import RunConfig
 from resnet_bench.files import to_json
 from resnet_bench.networks import DEPTHS, TWINS

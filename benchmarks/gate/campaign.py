@@ -1,4 +1,4 @@
-"""Is the gate right? Gates whose true answer is known: `python -m benchmarks.gate_campaign FOLDER [--budget 2]`.
+"""Is the gate right? Gates whose true answer is known: `python -m benchmarks.gate.campaign FOLDER [--budget 2]`.
 
 Each is run as a user would, in a clone of this checkout at HEAD, with commits that plant what is to be found: real
 work, more convolutions in the train step, as many as take a tenth (a quarter) of its time. Its record goes into FOLDER;
@@ -30,7 +30,7 @@ from resnet_bench import git
 from resnet_bench.gate.judgement import pair_log_ratio
 from resnet_bench.timing import time_in_turn
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ENGINE, ANCHOR = "resnet_bench/training/step.py", "    labels = data.train_labels[draws[:, 0].long()]\n"
 PLANTED = """    planted = torch.ones(4, 16, 32, 32)
     for _ in range({count}):

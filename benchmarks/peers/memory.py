@@ -17,8 +17,8 @@ import torch
 from rich import box
 from rich.table import Table
 
-from benchmarks import sides
-from benchmarks.reference_loop import TrainingImages
+from benchmarks.peers import sides
+from benchmarks.peers.reference_loop import TrainingImages
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device
@@ -55,7 +55,7 @@ def typical_peak(side: str, depth: int, device: str) -> int:
 def in_fresh_process(side: str, depth: int, device: str) -> int:
     """Bytes, as `measure` gives them."""
     print(f"ResNet-{depth}, {STEPS} steps: {side}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "benchmarks.peak_memory", side, str(depth), device, str(torch.get_num_threads())]
+    command = [sys.executable, "-m", "benchmarks.peers.memory", side, str(depth), device, str(torch.get_num_threads())]
     return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 

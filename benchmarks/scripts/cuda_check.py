@@ -1,4 +1,4 @@
-"""Speed of every mode on a GPU, and whether a graph gives the bits of eager steps: `python -m benchmarks.cuda_check`.
+"""Speed of every mode on a GPU, and whether a graph gives eager's bits: `python -m benchmarks.scripts.cuda_check`.
 
 A table per precision: images per second of the train step of ResNet-20 to ResNet-110 (option A, batch 128, 32x32) in
 eager mode, compiled, and as one CUDA graph, with channels first and channels last. All of a depth take turns. `graph =
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.sides import config
+from benchmarks.peers.sides import config
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, fingerprint, gpu_uuid

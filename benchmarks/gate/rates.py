@@ -1,4 +1,4 @@
-"""How often is the gate right? By resampling the pairs of a campaign: `python -m benchmarks.gate_rates PAIRS.csv`.
+"""How often is the gate right? By resampling the pairs of a campaign: `python -m benchmarks.gate.rates PAIRS.csv`.
 
 Pairs of identical sides are drawn again and again into whole gates, with a slowdown added to the train steps. Each gate
 draws from the pairs of one recorded gate only (of that hour's noise), chosen anew, and each pair's sign is turned or

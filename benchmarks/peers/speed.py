@@ -3,7 +3,7 @@
 All sides take turns in this one process, in rounds of the same number of steps, forwards and then backwards through
 the list, so that a drift of the machine meets all of them. The sides, for each depth (a residual network, option A):
 
-- the reference loop (`benchmarks.reference_loop`) with 0, 2 and 4 workers, persistent, iterators alive from round
+- the reference loop (`benchmarks.peers.reference_loop`) with 0, 2 and 4 workers, persistent, iterators alive from round
   to round. Before its round is timed a reference uses up twice what its workers have made ahead, so that it
   does not profit from their work in other sides' rounds; after it, nothing goes on before they are at rest, with
   queues full, so that they take no cores from others. The reference runs without deterministic algorithms, and with
@@ -14,7 +14,7 @@ the list, so that a drift of the machine meets all of them. The sides, for each 
   that the same network is trained with the same effort; ours in the chosen mode is the ceiling of our training.
 
 The last line holds, for each depth, our speed in the chosen mode over that of the reference with its best number of
-workers, by the medians over rounds. `--memory` measures peak memory instead (`benchmarks.peak_memory`).
+workers, by the medians over rounds. `--memory` measures peak memory instead (`benchmarks.peers.memory`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ import torch
 from rich import box
 from rich.table import Table
 
-from benchmarks import peak_memory, sides
-from benchmarks.reference_loop import TrainingImages
-from benchmarks.sides import BATCH, OurTraining, Side
+from benchmarks.peers import memory, sides
+from benchmarks.peers.reference_loop import TrainingImages
+from benchmarks.peers.sides import BATCH, OurTraining, Side
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.on_device import DeviceData
 from resnet_bench.environment import configure, find_device, fingerprint
-from resnet_bench.errors import Failure, UsageError
+from resnet_bench.errors import UsageError
 from resnet_bench.execution import Execution, default_precision
 from resnet_bench.machine import ForeignLoad
 from resnet_bench.networks import display_name
@@ -236,18 +236,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{here.device}, {here.threads} threads, {precision}, torch {here.torch_version}, ours in mode {mode}")
     if arguments.memory:
         for depth in arguments.depths:
-            print(peak_memory.to_table(depth, dict.fromkeys(("eager", mode)), arguments.device))
+            print(memory.to_table(depth, dict.fromkeys(("eager", mode)), arguments.device))
         return
     bench, comparisons = Bench.open(device, mode, arguments.workers), []
     for depth in arguments.depths:
         comparisons.append(bench.compare(depth, arguments.rounds, arguments.steps_per_round))
         print(to_table(comparisons[-1]), flush=True)
     print(headline(comparisons))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (UsageError, Failure) as error:
-        print(f"peers: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

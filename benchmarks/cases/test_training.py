@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.conftest import Measure
+from benchmarks.cases.conftest import Measure
 from resnet_bench.data.batches import make_batch, normalise
 from resnet_bench.execution import Execution
 from resnet_bench.training import checkpoint

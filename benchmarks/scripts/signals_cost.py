@@ -1,4 +1,4 @@
-"""What recording the layers' signals costs a run: `python -m benchmarks.signals_cost`.
+"""What recording the layers' signals costs a run: `python -m benchmarks.scripts.signals_cost`.
 
 A measurement of signals and a train step in turn, on the study's own kind of images; the share is that of all
 measurements of a run in the time of its steps. Evaluation, which also takes time, would make it smaller.
@@ -66,7 +66,7 @@ def share(study: str, depth: int, mode: str, device_name: str, rounds: int) -> f
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 1 if a share is above the limit."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.signals_cost")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scripts.signals_cost")
     parser.add_argument("--depths", default="20,110", help="as in 20,56 (20,110)")
     parser.add_argument("--mode", default="eager", help="of the steps (eager)")
     parser.add_argument("--device", default="auto")

@@ -1,6 +1,6 @@
 """What a Ray cluster takes for a run: a thousand that are empty, planned, dispatched and collected.
 
-    python -m benchmarks.cluster_overhead
+    python -m benchmarks.scripts.cluster_overhead
 
 Empty: they are finished already, so a task takes the run's lock, sees that, and answers. The same is done by one
 process without Ray beside it.

@@ -1,0 +1,1 @@
+"""Cases of pytest-benchmark: the speed of every part (`make bench`)."""

@@ -1,0 +1,1 @@
+"""Training beside the loop that people write today: speed and memory (`make bench-peers`)."""
