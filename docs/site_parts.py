@@ -17,7 +17,6 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +27,7 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 HELP_WIDTH = "92"
+PICTURES = {".png", ".svg"}
 
 
 # ---------------------------------------------------------------------------------------------- links, included files
@@ -58,7 +58,8 @@ def _target(file: Path, written: str) -> str:
         return PAGES[name]
     if name.startswith("results/") and (file.parent / "report.html").exists() and file.name == "README.md":
         return f"site:{name.replace('README.md', 'report.html')}"
-    return os.path.relpath(file, HERE)
+    beside = os.path.relpath(file, HERE)
+    return beside if file.is_relative_to(HERE) or file.suffix in PICTURES else f"path:{beside}"
 
 
 def copy_reports(app: Sphinx, error: Exception | None) -> None:
@@ -120,10 +121,11 @@ class Notebook(SphinxDirective):
         file = HERE / path
         self.env.note_dependency(str(file))
         notebook = nbformat.read(file, as_version=4)
+        os.environ["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])  # of its process
         try:
             NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(file.parent)}}).execute()
         except CellExecutionError as error:
-            raise ExtensionError(f"{file}: {error}") from error
+            raise self.error(f"{file}: {error.ename}: {error.evalue}") from error
         return [node for cell in notebook.cells for node in self._cell(cell)]
 
     def _cell(self, cell: Any) -> list[nodes.Node]:
