@@ -40,7 +40,7 @@ CHOICE = $(if $(DATA),--data "$(DATA)") $(if $(DEPTHS),--depths "$(DEPTHS)") $(i
 	--optimizer "$(or $(OPTIMIZER),sgd)" --schedule "$(or $(SCHEDULE),step)" --results "$(or $(RESULTS),results)" --cost
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test test-lowest bench bench-peers bench-memory bench-check gate-check counters faults fuzz cluster-check lint format cuda-check \
+.PHONY: help install demo cifar-sweep digits-sweep shortcuts-sweep sweep cost report surgery transfer test test-lowest bench bench-peers bench-memory bench-check gate-check counters docs faults fuzz cluster-check lint format cuda-check \
 	dictionary constraints clean
 
 help: ## list the targets
@@ -128,6 +128,10 @@ gate-check: install ## gates whose answer is known, over an hour; then how often
 
 counters: install ## accept what a step does now, after a change that is meant: benchmarks/counters.json
 	@$(BENCH) counters --accept
+
+docs: install ## the site, into docs/_build/html; a link that leads nowhere fails
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(PY) -m sphinx -q -W --keep-going -n -b html docs docs/_build/html && echo "open docs/_build/html/index.html"
 
 faults: install ## the long fault campaign, about half an hour; writes docs/reliability.md
 	@$(PY) -m tests.faults.campaign

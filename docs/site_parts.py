@@ -46,7 +46,7 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def relinked(text: str, folder: Path) -> str:
-    """The text of a file in a folder, its links as a page in docs/ has them; a link that leads nowhere stays as it is."""
+    """The text of a file in a folder, its links as a page in docs/ has them; one that leads nowhere stays as it is."""
     return LINK.sub(lambda found: f"{_target((folder / found[1]).resolve(), found[1])}{found[2] or ''}", text)
 
 
@@ -82,7 +82,8 @@ class Commands(SphinxDirective):
         from resnet_bench.cli import make_parser
 
         os.environ["COLUMNS"] = HELP_WIDTH
-        parts = [f"## {parser.prog}\n\n```text\n{parser.format_help().strip()}\n```\n" for parser in leaves(make_parser())]
+        helps = {parser.prog: parser.format_help().strip() for parser in leaves(make_parser())}
+        parts = [f"## {call}\n\n```text\n{text}\n```\n" for call, text in helps.items()]
         return self.parse_text_to_nodes("\n".join(parts), allow_section_headings=True)
 
 
