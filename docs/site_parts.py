@@ -26,7 +26,7 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
          "results/README.md": "dictionary.md", "docs": "index.md"}  # fmt: skip
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
-HELP_WIDTH = "92"
+HELP_WIDTH = "86"
 PICTURES = {".png", ".svg"}
 
 
@@ -123,28 +123,36 @@ class Notebook(SphinxDirective):
         self.env.note_dependency(str(file))
         notebook = nbformat.read(file, as_version=4)
         os.environ["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])  # of its process
+        client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(file.parent)}})
+        client.extra_arguments = ["--log-level=ERROR"]  # else it warns of its own ports
         try:
-            NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(file.parent)}}).execute()
+            client.execute()
         except CellExecutionError as error:
             raise self.error(f"{file}: {error.ename}: {error.evalue}") from error
-        return [node for cell in notebook.cells for node in self._cell(cell)]
+        text = "\n\n".join(as_markdown(cell) for cell in notebook.cells)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
-    def _cell(self, cell: Any) -> list[nodes.Node]:
-        if cell.cell_type == "markdown":
-            return self.parse_text_to_nodes(relinked(cell.source, HERE / "notebooks"), allow_section_headings=True)
-        shown = nodes.literal_block(cell.source, cell.source, language="python")
-        return [shown, *(node for output in cell.outputs for node in self._output(output))]
 
-    def _output(self, output: Any) -> list[nodes.Node]:
-        if output.output_type == "stream":
-            return [nodes.literal_block(output.text, output.text, language="text", classes=["output"])]
-        data = output.data
-        if "image/png" in data:
-            image = nodes.image(uri=f"data:image/png;base64,{data['image/png'].strip()}", alt="a figure")
-            return [image]
-        if "text/html" in data:
-            return [nodes.raw("", f'<div class="output frame">{data["text/html"]}</div>', format="html")]
-        return [nodes.literal_block(data["text/plain"], data["text/plain"], language="text", classes=["output"])]
+def as_markdown(cell: Any) -> str:
+    """A cell of a notebook, with what came out of it."""
+    if cell.cell_type == "markdown":
+        return relinked(cell.source, HERE / "notebooks")
+    return "\n\n".join([block("python", cell.source), *map(_output, cell.outputs)])
+
+
+def block(kind: str, text: str) -> str:
+    """A block of code, or a directive."""
+    return f"`````{kind}\n{text}\n`````"
+
+
+def _output(output: Any) -> str:
+    if output.output_type == "stream":
+        return block("text", output.text.rstrip())
+    if image := output.data.get("image/png"):
+        return block("{raw} html", f'<img class="output" alt="a figure" src="data:image/png;base64,{image.strip()}">')
+    if table := output.data.get("text/html"):
+        return block("{raw} html", f'<div class="output frame">{table}</div>')
+    return block("text", output.data["text/plain"])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
