@@ -92,6 +92,13 @@ def test_every_target_of_make_is_one(page: Path) -> None:
     assert set(named) <= targets
 
 
+@every_page
+def test_every_module_that_is_called_is_one(page: Path) -> None:
+    for name in re.findall(r"python -m ((?:resnet_bench|benchmarks|tests)[\w.]*)", page.read_text()):
+        place = ROOT / name.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), name
+
+
 # ---------------------------------------------------------------------------------------------- Python, TOML
 
 
