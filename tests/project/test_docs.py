@@ -21,6 +21,7 @@ from tests.project.test_architecture import ORDER
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 names = [page.relative_to(ROOT).as_posix() for page in PAGES]
 every_page = pytest.mark.parametrize("page", PAGES, ids=names)
+PARSER = make_parser()
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 INCLUDE = re.compile(r"^```\{include\} (\S+)\n```$", re.MULTILINE)
@@ -71,7 +72,7 @@ def commands(text: str) -> Iterator[list[str]]:
 def is_accepted(words: list[str]) -> bool:
     """Does the parser take the call; or is it the bare name of a command, as a text may have it."""
     try:
-        _, rest = make_parser().parse_known_args(words)
+        _, rest = PARSER.parse_known_args(words)
     except SystemExit as end:
         return end.code == 0 or ("--help" not in words and len(words) <= 2 and is_accepted([*words, "--help"]))
     return not [word for word in rest if word.startswith("-")]
