@@ -124,7 +124,8 @@ class Notebook(SphinxDirective):
         notebook = nbformat.read(file, as_version=4)
         os.environ["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(ROOT)])  # of its process
         client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(file.parent)}})
-        client.extra_arguments = ["--log-level=ERROR"]  # else it warns of its own ports
+        client.log.setLevel("WARNING")
+        client.extra_arguments = ["--log-level=ERROR"]  # of the kernel, which else warns of its own ports
         try:
             client.execute()
         except CellExecutionError as error:
@@ -155,10 +156,16 @@ def _output(output: Any) -> str:
     return block("text", output.data["text/plain"])
 
 
+def readable(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str) -> Any:
+    """The signature of a dataclass, in which an empty dictionary is one."""
+    return signature and signature.replace("<factory>", "{}"), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("source-read", read_source)
     app.connect("build-finished", copy_reports)
+    app.connect("autodoc-process-signature", readable)
     app.add_directive("commands", Commands)
     app.add_directive("rules", Rules)
     app.add_directive("notebook", Notebook)
