@@ -80,7 +80,7 @@ class Document:
     @property
     def redrawn_by(self) -> tuple[str, ...]:
         """The words of the command that draws the report again."""
-        return "make", "report", f"STUDY={self.name}"
+        return "resnet-bench", "report", f"results/{self.name}"
 
     @property
     def tables(self) -> dict[str, TextTable]:
@@ -209,7 +209,9 @@ def _classes(frames: StudyFrames) -> list[str]:
 
 def _cost(frames: StudyFrames) -> list[str]:
     if frames.throughput.empty:
-        return [f"Throughput was not measured; {command('make', 'cost', f'STUDY={frames.name}')} does it."]
+        return [
+            f"Throughput was not measured; {command('resnet-bench', 'throughput', f'results/{frames.name}')} does it."
+        ]
     return []
 
 

@@ -308,7 +308,7 @@ class StudyFolder:
                 "another name"
             )
         return UsageError(
-            f"{where} with another configuration ({other}); a study never mixes them: use another RESULTS="
+            f"{where} with another configuration ({other}); a study never mixes them: use another results folder (--results)"
         )
 
 

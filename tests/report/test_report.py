@@ -436,7 +436,7 @@ def test_the_page_tells_where_it_comes_from(tmp_path: Path) -> None:
     folder = studies.partial().change_all(git_dirty=True).write(tmp_path)
     render(folder)
     page = (folder / "README.md").read_text()
-    for part in ("# Study demo", "d" * 64, "2.10.0+cpu", "c0ffee", "uncommitted", "make report STUDY=demo",
+    for part in ("# Study demo", "d" * 64, "2.10.0+cpu", "c0ffee", "uncommitted", "resnet-bench report results/demo",
                  "figures/curves.png", "Missing: 7 of 8"):  # fmt: skip
         assert part in page
 
