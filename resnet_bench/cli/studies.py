@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands, in the order in which help lists them."""
     adders = (_add_sweep, _add_demo, _add_cifar_sweep, _add_run, _add_status, _add_verify, _add_merge, _add_report)
     for add in (*adders, _add_surgery):
         add(commands)

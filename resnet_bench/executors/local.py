@@ -63,7 +63,7 @@ class Here:
         outcome = sweep(session, plan, quiet=self.options.quiet, hours=self.options.hours)
         if self.options.cost:
             stop.raise_if_asked()
-            _measure_cost(session, say)
+            _measure_cost(session, plan, say)
         return outcome
 
     def _open(self, dataset: Dataset, weights: Weights | None, stop: StopRequest) -> Session:
@@ -86,21 +86,22 @@ class Here:
             raise
 
 
-def _measure_cost(session: Session, say: Say) -> None:
-    """Count and time the study's networks. Incomplete if that fails."""
+def _measure_cost(session: Session, plan: Plan, say: Say) -> None:
+    """Count and time the study's networks, for images as its runs take them. Incomplete if that fails."""
     from resnet_bench.cost.counting import write_complexity
     from resnet_bench.cost.throughput import ROUNDS, Bench, Rules, measure_throughput
 
-    dataset = session.dataset
+    num_classes = len(session.dataset.classes)
     try:
-        number = write_complexity(session.study, dataset.image_shape, len(dataset.classes))
+        number = sum(write_complexity(session.study, shape, num_classes) for shape in plan.image_shapes)
         say(f"{number} networks counted into {session.study.path / 'complexity.csv'}")
         if session.jobs > 1:
             say("throughput is not measured with --jobs: call resnet-bench throughput later")
             return
-        images = dataset.image_shape, len(dataset.classes)
-        bench = Bench.of(*images, session.data.device, session.execution, rules=Rules.of(session.study))
-        measure_throughput(session.study, bench, ROUNDS, say)
+        for shape in plan.image_shapes:
+            rules = Rules.of(session.study)
+            bench = Bench.of(shape, num_classes, session.data.device, session.execution, rules=rules)
+            measure_throughput(session.study, bench, ROUNDS, say)
     except Failure as failure:  # what was trained can be reported all the same
         raise Incomplete(str(failure), session.study.path) from None
 

@@ -209,9 +209,8 @@ def _classes(frames: StudyFrames) -> list[str]:
 
 def _cost(frames: StudyFrames) -> list[str]:
     if frames.throughput.empty:
-        return [
-            f"Throughput was not measured; {command('resnet-bench', 'throughput', f'results/{frames.name}')} does it."
-        ]
+        call = command("resnet-bench", "throughput", f"results/{frames.name}")
+        return [f"Throughput was not measured; {call} does it."]
     return []
 
 

@@ -285,10 +285,10 @@ class StudyFolder:
                 seed=run.seed,
                 setting=setting,
             )
-        write_atomically(self.path / PLAN.file, self._plan_csv(sorted(rows.values(), key=sort_key)))
+        write_atomically(self.path / PLAN.file, self.plan_csv(sorted(rows.values(), key=sort_key)))
         resum(self, PLAN.file)  # what is there stays whole while the new runs are done
 
-    def _plan_csv(self, rows: Sequence[PlanRow]) -> bytes:
+    def plan_csv(self, rows: Sequence[PlanRow]) -> bytes:
         """With a column that is later than the file only if some row needs it: studies from before keep their bytes."""
         path = self.path / PLAN.file
         there = columns_in(path, PLAN) if path.exists() else [name for name in PLAN.columns if name != "setting"]
@@ -308,7 +308,8 @@ class StudyFolder:
                 "another name"
             )
         return UsageError(
-            f"{where} with another configuration ({other}); a study never mixes them: use another results folder (--results)"
+            f"{where} with another configuration ({other}); a study never mixes them: use another results folder "
+            "(--results)"
         )
 
 

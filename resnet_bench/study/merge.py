@@ -11,17 +11,17 @@ from pathlib import Path
 
 from resnet_bench.busy import busy
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.files import cannot_write, fsync_folder, make_own_folder, sha256_of, write_json
+from resnet_bench.files import cannot_write, fsync_folder, make_own_folder, sha256_of, write_atomically, write_json
 from resnet_bench.results.rows import PlanRow, RunRow
-from resnet_bench.results.tables import MAX_BYTES, PLAN, SPLIT, write_csv
+from resnet_bench.results.tables import MAX_BYTES, PLAN, SPLIT
 from resnet_bench.study.checks import check_writable
 from resnet_bench.study.collecting import collect
 from resnet_bench.study.folder import EXECUTION, RunFolder, StudyFolder, sort_key
+from resnet_bench.study.kept import STUDY, read_kept
 from resnet_bench.study.lock import Taken
 from resnet_bench.study.verify import verify
 from resnet_bench.text import counted, listing
 
-STUDY_FILE = "study.toml"
 TEMPORARY = ".merge"  # in the folder of runs: copies that are not whole yet
 MAX_CHECKPOINT_BYTES = 1 << 40
 # What two machines may tell otherwise of one and the same run.
@@ -84,7 +84,7 @@ def merge(into: StudyFolder, others: Sequence[StudyFolder]) -> Merged:
         with _temporary(into) as temporary:
             for run_id, other in sorted(new.items()):
                 _copy(other.run(run_id), into.run(run_id), temporary)
-            write_csv(into.path / PLAN.file, PLAN, plan)
+            write_atomically(into.path / PLAN.file, into.plan_csv(plan))
             collect(into)
     return Merged(sorted(new), len(found) - len(new), len({row.run_id for row in plan} - there.keys() - new.keys()))
 
@@ -109,7 +109,7 @@ def _check_whole(study: StudyFolder) -> None:
 @busy("comparing runs")
 def _compared(into: StudyFolder, there: dict[str, RunRow], others: Sequence[StudyFolder]) -> dict[str, StudyFolder]:
     """Where each finished run of the others is; UsageError where two results of one run, or two runs, do not agree."""
-    settings = {row.run_id: getattr(row, "setting", "") for study in (into, *others) for row in study.read_plan()}
+    settings = {row.run_id: row.setting for study in (into, *others) for row in study.read_plan()}
     rows: dict[str, tuple[StudyFolder, RunRow]] = {}
     firsts: dict[str, tuple[StudyFolder, RunRow]] = {}  # by setting
     found: dict[str, StudyFolder] = {}
@@ -149,7 +149,7 @@ def _joined_plans(into: StudyFolder, others: Sequence[StudyFolder]) -> list[Plan
     cells: dict[tuple[object, ...], str] = {}
     for study in (into, *others):
         for row in study.read_plan():
-            cell = (row.family, row.arch, row.shortcut, row.depth, row.seed, getattr(row, "setting", ""))
+            cell = (row.family, row.arch, row.shortcut, row.depth, row.seed, row.setting)
             if cells.setdefault(cell, row.run_id) != row.run_id:
                 raise UsageError(
                     f"{study.path}: {row.arch}-{row.depth} seed {row.seed} is planned with another configuration "
@@ -169,11 +169,28 @@ def _check_one_study(into: StudyFolder, others: Sequence[StudyFolder]) -> None:
             raise UsageError(
                 f"{study.path}: the study is made in {execution}, in {first.path} in {expected}. Nothing was copied"
             )
-    for name in (STUDY_FILE, SPLIT.file):
-        files = [path for study in studies if (path := study.path / name).exists()]
-        for path in files[1:]:
-            if sha256_of(path, MAX_BYTES) != sha256_of(files[0], MAX_BYTES):
-                raise UsageError(f"{path}: is another than {files[0]}. Nothing was copied")
+    splits = [path for study in studies if (path := study.path / SPLIT.file).exists()]
+    for path in splits[1:]:
+        if sha256_of(path, MAX_BYTES) != sha256_of(splits[0], MAX_BYTES):
+            raise UsageError(f"{path}: is another than {splits[0]}. Nothing was copied")
+    _widest(studies)
+
+
+def _widest(studies: Sequence[StudyFolder]) -> StudyFolder | None:
+    """The one whose study file has all that the others' have; None if none of them has a file. UsageError if none."""
+    kept = [(study, file) for study in studies if (file := read_kept(study)) is not None]
+    if not kept:
+        return None
+    widest, most = kept[0]
+    for study, file in kept[1:]:
+        if not file.differences(most):
+            widest, most = study, file
+        elif found := most.differences(file):
+            raise UsageError(
+                f"{study.path / STUDY}: is another study than {widest.path / STUDY}: {'; '.join(found[:3])}. Nothing "
+                "was copied"
+            )
+    return widest
 
 
 def _check_free(into: StudyFolder, run_ids: Sequence[str] | dict[str, StudyFolder]) -> None:
@@ -194,9 +211,11 @@ def _settle(into: StudyFolder, others: Sequence[StudyFolder]) -> None:
         execution = other.read_execution()
         if execution and not (into.path / EXECUTION).exists():
             write_json(into.path / EXECUTION, asdict(execution))
-        for name in (STUDY_FILE, SPLIT.file):
-            if (other.path / name).exists() and not (into.path / name).exists():
-                _copy_file(other.path / name, into.path / name)
+        if (other.path / SPLIT.file).exists() and not (into.path / SPLIT.file).exists():
+            _copy_file(other.path / SPLIT.file, into.path / SPLIT.file)
+    widest = _widest([into, *others])
+    if widest is not None and widest is not into:
+        _copy_file(widest.path / STUDY, into.path / STUDY)
 
 
 @contextlib.contextmanager

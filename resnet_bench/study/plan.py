@@ -109,6 +109,11 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=dict)  # what the study varies, by run id, as in "lr=0.1"
 
     @property
+    def image_shapes(self) -> list[tuple[int, int, int]]:
+        """Of the images as the runs take them, (channels, height, width): one, unless the study varies their side."""
+        return list(dict.fromkeys(self.shape.of_run(run).image_shape for run in self.runs))
+
+    @property
     def todo(self) -> list[RunConfig]:
         """What is left to do."""
         return [run for run in self.runs if run.run_id not in self.done]

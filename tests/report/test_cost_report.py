@@ -578,7 +578,7 @@ def test_without_throughput_the_page_says_how_to_measure_it(tmp_path: Path) -> N
     (folder / THROUGHPUT.file).unlink()
     paths = render(folder)
     page = (folder / "README.md").read_text()
-    assert "Throughput was not measured; make cost STUDY=demo does it." in page
+    assert "Throughput was not measured; resnet-bench throughput results/demo does it." in page
     assert "figures/cost.png" in page and "figures/throughput.png" not in page
     assert "Made from runs.csv, curves.csv and complexity.csv by" in page
     assert (folder / "figures" / "throughput.png").exists()  # stale, but not ours to delete
@@ -590,7 +590,7 @@ def test_speeds_without_runs_still_render(tmp_path: Path) -> None:
     paths = render(folder)
     assert folder / "figures" / "throughput.svg" in paths and folder / "figures" / "cost.svg" not in paths
     assert "of study größe." in (folder / "tables" / "throughput.md").read_text()
-    assert "STUDY=größe" in (folder / "README.md").read_text()
+    assert "results/größe" in (folder / "README.md").read_text()
 
 
 def test_the_report_on_cost_never_imports_torch(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ class OnRay:
             hours=self.options.hours,
         )
         if self.options.cost:
-            write_complexity(self.study, dataset.image_shape, len(dataset.classes))
+            for shape in plan.image_shapes:
+                write_complexity(self.study, shape, len(dataset.classes))
             call = command("resnet-bench", "throughput", self.study.path)
             say(f"throughput is not measured on a cluster; on a machine of its own: {call}")
         return outcome
