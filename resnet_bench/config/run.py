@@ -88,8 +88,7 @@ class RunConfig:
     builder_digest: str = ""  # SHA-256 of the file that the function's module is in
 
     def __post_init__(self) -> None:
-        if not self.builder:
-            check_network(self.network)
+        check_network(self.network)
         for name, value, known in (
             ("augmentation", self.augmentation, AUGMENTATIONS),
             ("optimizer", self.optimizer, OPTIMIZERS),

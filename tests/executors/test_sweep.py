@@ -17,7 +17,7 @@ from resnet_bench.errors import UsageError
 from resnet_bench.executors import Cluster, Sweep, TrainOptions, jobs, train, train_study
 from resnet_bench.executors import sweep as sweep_module
 from resnet_bench.results.tables import CURVES, read_csv
-from resnet_bench.studies import find_study
+from resnet_bench.studies import find
 from resnet_bench.study import run as run_module
 from resnet_bench.study.checks import Incomplete
 from resnet_bench.study.folder import StudyFolder
@@ -117,7 +117,7 @@ def test_nothing_is_started_when_the_time_is_over(small: Sweep, capsys: pytest.C
 def test_in_another_thread_it_works_without_signals(small: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_module, "plan_sweep", lambda *_: small)
     folders: list[Path] = []
-    thread = threading.Thread(target=lambda: folders.append(train_study(find_study("demo"), HERE)))
+    thread = threading.Thread(target=lambda: folders.append(train_study(find("demo"), HERE)))
     thread.start()
     thread.join()
     assert folders == [small.folder] and len(StudyFolder(small.folder).results()) == 2

@@ -12,6 +12,8 @@ import pytest
 
 from resnet_bench.cli import main
 from resnet_bench.config.run import RunConfig
+from resnet_bench.config.study import Protocol, Study
+from resnet_bench.config.study import twins as twins_of
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
@@ -42,6 +44,18 @@ def machines(tmp_path_factory: pytest.TempPathFactory, small_data: Dataset) -> P
 def copies(machines: Path, tmp_path: Path) -> Path:
     shutil.copytree(machines, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+def keep(folder: StudyFolder, seeds: tuple[int, ...]) -> None:
+    """Give it the file of the study that its runs are of, with these seeds."""
+    protocol = Protocol(
+        name="test/1", steps=4, batch_size=16, lr=0.05, row_every=2, row_train_images=20, augmentation="crop-flip"
+    )
+    study = Study(name="made", dataset="synthetic-3x8x8", seeds=seeds, networks=twins_of([8]), protocol=protocol)
+    (folder.path / "study.toml").write_text(study.to_toml())
+    (folder.path / "SHA256SUMS").unlink()
+    with folder.lock():
+        merge_module.collect(folder)
 
 
 def studies(place: Path, *names: str) -> list[StudyFolder]:
@@ -124,13 +138,9 @@ def test_what_is_not_one_study_is_refused(copies: Path, small_run: RunConfig, sm
 
 def test_another_execution_or_study_file_is_refused(copies: Path) -> None:
     a, b = studies(copies, "a", "b")
-    (a.path / "study.toml").write_text("name = 'a'\n")
-    (b.path / "study.toml").write_text("name = 'b'\n")
-    for study in (a, b):
-        (study.path / "SHA256SUMS").unlink()
-        with study.lock():
-            merge_module.collect(study)
-    with pytest.raises(UsageError, match=r"b/study\.toml: is another than .*a/study\.toml"):
+    keep(a, (0,))
+    keep(b, (1,))
+    with pytest.raises(UsageError, match=r"b/study\.toml: is another study than .*a/study\.toml: seeds is without"):
         merge(a, [b])
     (b.path / "study.toml").unlink()
     other = dataclasses.replace(EAGER, memory_format="nhwc", threads=1)
@@ -139,6 +149,16 @@ def test_another_execution_or_study_file_is_refused(copies: Path) -> None:
         merge_module.collect(b)
     with pytest.raises(UsageError, match="the study is made in mode eager, fp32, nhwc"):
         merge(a, [b])
+
+
+def test_a_study_file_that_was_added_to_is_taken(copies: Path) -> None:
+    a, b = studies(copies, "a", "b")
+    keep(a, (0,))
+    keep(b, (0, 1))
+    wider = (b.path / "study.toml").read_bytes()
+    assert merge(a, [b]).copied and (a.path / "study.toml").read_bytes() == wider and verify(a) == []
+    keep(b, (0,))
+    assert merge(a, [b]).copied == [] and (a.path / "study.toml").read_bytes() == wider and verify(a) == []
 
 
 def test_what_is_damaged_is_refused(copies: Path) -> None:
@@ -150,7 +170,9 @@ def test_what_is_damaged_is_refused(copies: Path) -> None:
     assert len(a.results()) == 2
 
 
-@pytest.mark.parametrize(("at", "call"), [("_copy_file", 1), ("_copy_file", 3), ("write_csv", 1), ("collect", 1)])
+@pytest.mark.parametrize(
+    ("at", "call"), [("_copy_file", 1), ("_copy_file", 3), ("write_atomically", 1), ("collect", 1)]
+)
 def test_broken_off_anywhere_it_goes_on(copies: Path, monkeypatch: pytest.MonkeyPatch, at: str, call: int) -> None:
     a, b = studies(copies, "a", "b")
     calls, real = 0, getattr(merge_module, at)
