@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from resnet_bench.config.study import Study
 from resnet_bench.schema import shown
-
-if TYPE_CHECKING:
-    from resnet_bench.config.study import Study
 
 
 def differences(new: Study, begun: Study) -> list[str]:

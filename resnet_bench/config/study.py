@@ -16,10 +16,12 @@ from resnet_bench.config.builders import data_name, is_function, source_digest
 from resnet_bench.config.fields import check_list, told_at
 from resnet_bench.config.protocol import Protocol
 from resnet_bench.config.run import AUGMENTATION_OF, RunConfig, Variation
+from resnet_bench.config.study_file import parse_fields, read_fields, to_toml
 from resnet_bench.config.vary import Setting
 from resnet_bench.errors import UsageError
 from resnet_bench.networks import CIFAR, OWN, NetworkName, display_name
 from resnet_bench.schema import Invalid, Rule, settle
+from resnet_bench.text import one_line
 
 __all__ = ["Networks", "Protocol", "Study", "family_for", "twins"]
 
@@ -207,27 +209,32 @@ class Study:
         return replace(self, name=self.name + variation.label, protocol=protocol)
 
     @classmethod
-    def load(cls, path: str | Path) -> Study:
-        """Read a study file (TOML).
+    def load(cls, path: str | Path, *, follow: bool = True) -> Study:
+        """Read a study file (TOML); `follow` a link to it, or refuse that.
 
         Raises:
             UsageError: it cannot be read, or is none: file and line, or file and place (`my.toml: protocol.steps`).
         """
-        from resnet_bench.config.study_file import read_study
+        try:
+            return cls(**read_fields(Path(path), follow=follow))
+        except UsageError as error:
+            raise UsageError(one_line(f"{path}: {error}")) from None
 
-        return read_study(Path(path))
+    @classmethod
+    def parse(cls, content: bytes) -> Study:
+        """The study that the content of a file says. Raises UsageError, which does not name the file."""
+        return cls(**parse_fields(content))
 
     def to_toml(self) -> str:
         """The study as a file; what has its default is left out. Reading that gives an equal study."""
-        from resnet_bench.config.study_file import to_toml
+        head = {"name": self.name, "meaning": self.meaning, "data": self.dataset, "seeds": self.seeds}
+        if not self.meaning:
+            del head["meaning"]
+        return to_toml(head, self.networks, self.protocol, self.vary)
 
-        return to_toml(self)
-
-    def differences(self, other: Study) -> list[str]:
-        """What keeps it out of a folder that was begun as `other`; none if seeds, depths or values were added."""
-        from resnet_bench.config.differences import differences
-
-        return differences(self, other)
+    def file_text(self) -> str:
+        """The text to keep the study by: that of the file it was read from, unless it was changed since."""
+        return self.text if self.text and self.parse(self.text.encode()) == self else self.to_toml()
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from resnet_bench.config.arms import Networks
 from resnet_bench.config.fields import told_at, unknown_field
-from resnet_bench.config.study import Networks, Protocol, Study
+from resnet_bench.config.protocol import Protocol
 from resnet_bench.errors import UsageError
 from resnet_bench.files import read_regular
 from resnet_bench.schema import Invalid, shown
-from resnet_bench.text import one_line
 
 MOST_BYTES = 1 << 16
 DATA = "data"  # what a file calls the field `dataset`
@@ -23,22 +23,20 @@ TABLES = {"networks": Networks, "protocol": Protocol}
 HEADS = ("name", "meaning", DATA, "seeds")  # what stands before the first table
 
 
-def read_study(path: Path, *, follow: bool = True) -> Study:
-    """The study in a file; `follow` a link to it, or refuse that.
+def read_fields(path: Path, *, follow: bool = True) -> dict[str, Any]:
+    """The fields of the study in a file, by name; `follow` a link to it, or refuse that.
 
     Raises:
         UsageError: the file cannot be read, is no TOML (with the line), or no study (with the place in it).
     """
     try:
-        return parse_study(read_regular(path, MOST_BYTES, follow=follow))
+        return parse_fields(read_regular(path, MOST_BYTES, follow=follow))
     except OSError as error:
-        raise UsageError(one_line(f"{path}: {error.strerror}; a study file is one of text (TOML)")) from None
-    except UsageError as error:
-        raise UsageError(one_line(f"{path}: {error}")) from None
+        raise UsageError(f"{error.strerror}; a study file is one of text (TOML)") from None
 
 
-def parse_study(content: bytes) -> Study:
-    """The study that the content of a file says. Raises UsageError, which does not name the file."""
+def parse_fields(content: bytes) -> dict[str, Any]:
+    """The fields of the study that the content of a file says, and its text. Raises UsageError."""
     try:
         text = content.decode("utf-8-sig")
         value = tomllib.loads(text)
@@ -48,14 +46,13 @@ def parse_study(content: bytes) -> Study:
         raise UsageError(f"is no TOML: {error}") from None
     except (ValueError, RecursionError):
         raise UsageError("is no TOML that can be read: a number too long, or lists too deep") from None
-    return study_of(value, text)
+    return {**fields_of(value), "text": text}
 
 
-def study_of(value: dict[str, Any], text: str = "") -> Study:
-    """The study that a file's values, and its text, are of. Raises UsageError."""
+def fields_of(value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a study that a file's values say. Raises UsageError."""
     with told_at():
-        made = _fields(value)
-    return Study(**made, text=text)
+        return _fields(value)
 
 
 def _fields(value: dict[str, Any]) -> dict[str, Any]:
@@ -114,24 +111,14 @@ def _check_rate(protocol: Mapping[str, Any], vary: Mapping[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def file_text(study: Study) -> str:
-    """The text to keep a study by: that of the file it was read from, unless the study was changed since."""
-    if study.text and parse_study(study.text.encode()) == study:
-        return study.text
-    return to_toml(study)
-
-
-def to_toml(study: Study) -> str:
-    """A study as a file; what has its default is left out."""
-    head = {"name": study.name, "meaning": study.meaning, DATA: study.dataset, "seeds": study.seeds}
-    if not study.meaning:
-        del head["meaning"]
-    networks = _told_fields(study.networks)
-    builders = networks.pop("builders", {})
-    parts = ["".join(_lines(head)), _told_table("networks", networks)]
+def to_toml(head: Mapping[str, Any], networks: Networks, protocol: Protocol, vary: Mapping[str, Any]) -> str:
+    """A study as a file, `head` being what stands before the first table; what has its default is left out."""
+    told = _told_fields(networks)
+    builders = told.pop("builders", {})
+    parts = ["".join(_lines(head)), _told_table("networks", told)]
     parts += [_told_table("networks.builders", builders)] if builders else []
-    parts += [_told_table("protocol", _told_fields(study.protocol))]
-    parts += [_told_table("vary", study.vary)] if study.vary else []
+    parts += [_told_table("protocol", _told_fields(protocol))]
+    parts += [_told_table("vary", vary)] if vary else []
     return "\n".join(parts)
 
 

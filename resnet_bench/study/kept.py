@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnet_bench.busy import busy
+from resnet_bench.config.differences import differences
 from resnet_bench.config.run import RunConfig
 from resnet_bench.config.study import Study
-from resnet_bench.config.study_file import file_text, read_study
 from resnet_bench.errors import UsageError
 from resnet_bench.files import write_atomically
 from resnet_bench.networks import NetworkName
@@ -38,7 +38,7 @@ def keep_study(folder: StudyFolder, study: Study) -> None:
         elif folder.read_plan():
             _check_same(folder.path / STUDY, study, kept)
         if kept != study:
-            write_atomically(folder.path / STUDY, file_text(study).encode())
+            write_atomically(folder.path / STUDY, study.file_text().encode())
             resum(folder, STUDY)
 
 
@@ -49,11 +49,11 @@ def read_kept(folder: StudyFolder) -> Study | None:
         UsageError: study.toml cannot be read, or is none.
     """
     path = folder.path / STUDY
-    return read_study(path, follow=False) if os.path.lexists(path) else None
+    return Study.load(path, follow=False) if os.path.lexists(path) else None
 
 
 def _check_same(path: Path, study: Study, kept: Study) -> None:
-    if found := study.differences(kept):
+    if found := differences(study, kept):
         more = f"; and {counted(len(found) - 3, 'difference')} more" if len(found) > 3 else ""
         raise UsageError(
             f"{path}: the folder was begun as another study: {'; '.join(found[:3])}{more}. Give the file another name, "

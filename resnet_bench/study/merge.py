@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from resnet_bench.busy import busy
+from resnet_bench.config.differences import differences
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import cannot_write, fsync_folder, make_own_folder, sha256_of, write_atomically, write_json
 from resnet_bench.results.rows import PlanRow, RunRow
@@ -183,9 +184,9 @@ def _widest(studies: Sequence[StudyFolder]) -> StudyFolder | None:
         return None
     widest, most = kept[0]
     for study, file in kept[1:]:
-        if not file.differences(most):
+        if not differences(file, most):
             widest, most = study, file
-        elif found := most.differences(file):
+        elif found := differences(most, file):
             raise UsageError(
                 f"{study.path / STUDY}: is another study than {widest.path / STUDY}: {'; '.join(found[:3])}. Nothing "
                 "was copied"

@@ -13,6 +13,7 @@ import pytest
 
 from resnet_bench import studies
 from resnet_bench.config.builders import source_digest
+from resnet_bench.config.differences import differences
 from resnet_bench.config.run import RunConfig, Variation
 from resnet_bench.config.study import Networks, Protocol, Study, twins
 from resnet_bench.errors import UsageError
@@ -184,4 +185,4 @@ DIFFERENCES = {
 @pytest.mark.parametrize("case", DIFFERENCES)
 def test_what_may_differ_in_one_folder_is_what_was_added(case: str) -> None:
     study, expected = DIFFERENCES[case]
-    assert study.differences(VARIED) == expected
+    assert differences(study, VARIED) == expected

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from resnet_bench.config.study import Networks, Protocol, Study, twins
-from resnet_bench.config.study_file import file_text, parse_study
 from resnet_bench.errors import UsageError
 
 FILE = """# mine
@@ -48,9 +47,9 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_file_and_the_same_in_python_are_equal(file: Path) -> None:
     study = Study.load(file)
-    assert study == STUDY and study.text == FILE and file_text(study) == FILE
-    assert parse_study(study.to_toml().encode()) == study
-    assert file_text(study.on("mnist")) == study.on("mnist").to_toml() != FILE
+    assert study == STUDY and study.text == FILE and study.file_text() == FILE
+    assert Study.parse(study.to_toml().encode()) == study
+    assert study.on("mnist").file_text() == study.on("mnist").to_toml() != FILE
     file.write_bytes(b"\xef\xbb\xbf" + FILE.replace("\n", "\r\n").encode())
     assert Study.load(file) == study
 
@@ -76,7 +75,7 @@ WHOLE = Study(
 
 
 def test_every_kind_of_value_is_written_so_that_it_is_read_again() -> None:
-    again = parse_study(WHOLE.to_toml().encode())
+    again = Study.parse(WHOLE.to_toml().encode())
     assert again == WHOLE and again.to_toml() == WHOLE.to_toml()
     assert [run.run_id for run in again.runs()] == [run.run_id for run in WHOLE.runs()]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resnet_bench import studies
 from resnet_bench.config.study import Study
-from resnet_bench.config.study_file import parse_study, study_of
+from resnet_bench.config.study_file import fields_of
 from resnet_bench.errors import UsageError
 from tests.fuzz.mutations import FUZZ, mutated_bytes, mutated_value
 
@@ -25,7 +25,7 @@ def read(make: Callable[[], Study]) -> None:
     except UsageError as error:
         assert "\n" not in str(error) and len(str(error)) < 2_000
         return
-    assert parse_study(study.to_toml().encode()) == study
+    assert Study.parse(study.to_toml().encode()) == study
     assert len({run.run_id for run in study.runs()}) == len(study.runs()) > 0
 
 
@@ -33,7 +33,7 @@ def read(make: Callable[[], Study]) -> None:
 @given(st.data())
 def test_any_bytes_are_a_study_or_refused_in_one_line(data: st.DataObject) -> None:
     content = data.draw(mutated_bytes(TEXT.encode()))
-    read(lambda: parse_study(content))
+    read(lambda: Study.parse(content))
 
 
 @FUZZ
@@ -41,4 +41,4 @@ def test_any_bytes_are_a_study_or_refused_in_one_line(data: st.DataObject) -> No
 def test_any_values_are_a_study_or_refused_in_one_line(data: st.DataObject) -> None:
     value: Any = data.draw(mutated_value(tomllib.loads(TEXT)))
     if isinstance(value, dict):
-        read(lambda: study_of(value))
+        read(lambda: Study(**fields_of(value)))

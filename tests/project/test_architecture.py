@@ -80,6 +80,26 @@ def test_imports_go_one_way(module: str) -> None:
         assert name != "matplotlib.pyplot", f"{module} has windows in mind"
 
 
+def test_no_modules_import_each_other() -> None:
+    """Wherever the import stands, also within a function; only what is for types alone may go back."""
+    known = modules()
+    graph = {}
+    for module, path in known.items():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                node.body = []
+        found = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("resnet_bench."):
+                base = (node.module or "").removeprefix("resnet_bench.")
+                found |= {name if (name := f"{base}.{alias.name}") in known else base for alias in node.names}
+        graph[module] = found & known.keys()
+    while free := {module for module, needs in graph.items() if not needs & graph.keys()}:
+        graph = {module: needs for module, needs in graph.items() if module not in free}
+    assert graph == {}, "these need each other, or stand above such"
+
+
 def prints(path: Path) -> list[str]:
     """What a module writes to a terminal with, line by line."""
     found = []
