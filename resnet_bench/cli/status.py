@@ -17,15 +17,17 @@ def status_table(study: StudyFolder) -> str:
     """Every planned run of the study, as text for a terminal of the present width."""
     results = study.results(check_files=False)
     planned = {row.run_id: row for row in study.read_plan()}
-    header = ("run", "seed", "status", "step", "train %", "test %", "time")
+    varied = any(row.setting for row in planned.values())
+    header = ("run", "seed", *(["setting"] if varied else []), "status", "step", "train %", "test %", "time")
     rows: list[tuple[str, ...]] = []
     counts: dict[str, int] = {}
     for run_id, row in planned.items():
         state, cells = _describe(study, row, results.get(run_id))
         counts[state] = counts.get(state, 0) + 1
-        rows.append((display_name(row.arch, row.depth, row.shortcut), str(row.seed), state, *cells))
+        network, setting = display_name(row.arch, row.depth, row.shortcut), [row.setting] if varied else []
+        rows.append((network, str(row.seed), *setting, state, *cells))
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no runs planned yet"
-    return columns(header, rows, texts=3) + f"\n{one_line(str(study.path))}: {total}\n"
+    return columns(header, rows, texts=4 if varied else 3) + f"\n{one_line(str(study.path))}: {total}\n"
 
 
 def _describe(study: StudyFolder, planned: PlanRow, result: RunRow | None) -> tuple[str, tuple[str, str, str, str]]:

@@ -239,7 +239,7 @@ def _print_plan(study: Study, planned: Sweep, options: TrainOptions) -> int:
     source = planned.images
     assert isinstance(source, Source)
     plan = planned.plan(DataShape.of(source.image_shape), check_files=False)
-    lines = [f"{'done' if run.run_id in plan.done else 'to do':6} {run.title}  {run.run_id}" for run in plan.runs]
+    lines = [f"{'done' if run.run_id in plan.done else 'to do':6} {plan.title(run)}  {run.run_id}" for run in plan.runs]
     say("\n".join(lines))
     kind = "cpu" if options.device == "cpu" or not has_gpu_driver() else "cuda"
     measured = plan.measured_rate(cpu_model()) if kind == "cpu" else None

@@ -138,7 +138,7 @@ def _run_all(session: Session, plan: Plan, quiet: bool, hours: float | None) -> 
     rate = rate_of(session, plan) * (session.jobs if alike else 1)
     clock = Clock(sum(work(run, plan.shape) for run in plan.todo), rate)
     watch = Watch(session.jobs, session.fingerprint.threads) if on_cpu and not quiet else None
-    with Progress(len(plan.todo), clock, quiet, session.jobs, watch) as progress:
+    with Progress(len(plan.todo), clock, quiet, session.jobs, watch, plan.title) as progress:
         side_by_side = f", {session.jobs} side by side" if session.jobs > 1 else ""
         seconds = format_seconds(plan.seconds(rate))
         progress.tell(Note(f"{counted(len(plan.todo), 'run')} to do{side_by_side}, about {seconds} on this machine"))

@@ -108,6 +108,11 @@ class Plan:
     shape: DataShape
     settings: Mapping[str, str] = field(default_factory=dict)  # what the study varies, by run id, as in "lr=0.1"
 
+    def title(self, run: RunConfig) -> str:
+        """What a reader calls a run of it: `ResNet-56 seed 0`, and in which setting, if the study varies something."""
+        setting = self.settings.get(run.run_id, "")
+        return f"{run.title}, {setting}" if setting else run.title
+
     @property
     def image_shapes(self) -> list[tuple[int, int, int]]:
         """Of the images as the runs take them, (channels, height, width): one, unless the study varies their side."""

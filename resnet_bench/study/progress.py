@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -58,8 +59,15 @@ class Progress:
     """Tells a person how far a sweep is. `with Progress(...)`; each of `jobs` lines follows one run at a time."""
 
     def __init__(
-        self, num_runs: int, clock: Clock, quiet: bool = False, jobs: int = 1, watch: Watch | None = None
+        self,
+        num_runs: int,
+        clock: Clock,
+        quiet: bool = False,
+        jobs: int = 1,
+        watch: Watch | None = None,
+        title: Callable[[RunConfig], str] = lambda run: run.title,
     ) -> None:
+        self.title = title
         self.num_runs = num_runs
         self.clock = clock
         self.quiet = quiet
@@ -160,7 +168,7 @@ class RunLine:
     def _start(self, run: RunConfig, work: float) -> None:
         self.progress.seen.add(run.run_id)
         self._number = len(self.progress.seen)
-        self._name = one_line(run.title)
+        self._name = one_line(self.progress.title(run))
         self._told = ""
         self._steps, self._work, self._last, self._resumed, self.done = run.steps, work, 0.0, 0, 0.0
         if self.progress.watch is not None:

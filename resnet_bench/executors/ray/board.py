@@ -41,7 +41,7 @@ class Board:
         self.progress.clock.done += self._work(run, run.steps)
         self.partly.pop(run.run_id, None)
         self._refresh()
-        self.progress.say(f"[{self.finished}/{self.progress.num_runs}] {run.title}: {outcome}")
+        self.progress.say(f"[{self.finished}/{self.progress.num_runs}] {self.progress.title(run)}: {outcome}")
 
     def show(self, going: list[RunConfig], nodes: int, slots: int) -> None:
         """A line, or the bars, from time to time."""

@@ -162,7 +162,7 @@ class Fleet:
     def run(self, settled: Settled, quiet: bool, hours: float | None = None) -> list[str]:
         """Do all; a line for each run that failed."""
         at_once = max(1, min(self.nodes.slots(), len(self.waiting)))
-        with Progress(len(self.waiting), Clock(0.0, settled.rate * at_once), quiet) as progress:
+        with Progress(len(self.waiting), Clock(0.0, settled.rate * at_once), quiet, title=self.plan.title) as progress:
             board = Board(progress, self.study, self.plan)
             progress.say(f"{counted(len(self.waiting), 'run')} to do on {settled.device}")
             if hours is not None:
@@ -229,7 +229,9 @@ class Fleet:
         elif time.monotonic() - self.unseen.setdefault(run.run_id, time.monotonic()) < UNSEEN_SECONDS:
             self._again(run, AGAIN_SECONDS)  # a node will say again that it is done
         else:
-            self._failed(run, f"{run.title}: a node has finished it, but its result is not to be seen here", board)
+            self._failed(
+                run, f"{self.plan.title(run)}: a node has finished it, but its result is not to be seen here", board
+            )
 
     def _again(self, run: RunConfig, seconds: float) -> None:
         self.later.append((time.monotonic() + seconds, run))
@@ -244,9 +246,11 @@ class Fleet:
         died = 1 if saved > self.saved.get(run.run_id, -1.0) else self.deaths.get(run.run_id, 0) + 1
         self.deaths[run.run_id], self.saved[run.run_id] = died, saved
         if died >= MOST_DEATHS:
-            self._failed(run, f"{run.title}: lost {died} times without a checkpoint in between ({why})", board)
+            self._failed(
+                run, f"{self.plan.title(run)}: lost {died} times without a checkpoint in between ({why})", board
+            )
             return
-        board.tell(Note(f"{run.title}: lost ({why}); it is tried again"))
+        board.tell(Note(f"{self.plan.title(run)}: lost ({why}); it is tried again"))
         self._again(run, 0.0 if died == 1 else AGAIN_SECONDS * 2**died)
 
     def _failed(self, run: RunConfig, text: str, board: Board) -> None:
@@ -261,7 +265,7 @@ class Fleet:
         while (left := self._at_work()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if left:
-            titles = ", ".join(run.title for run in left)
+            titles = ", ".join(self.plan.title(run) for run in left)
             board.tell(Note(f"{counted(len(left), 'run')} did not save in {SAVE_SECONDS:.0f} s: {titles}"))
         return len(left)
 
