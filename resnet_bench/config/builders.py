@@ -50,9 +50,12 @@ def source_digest(function: str) -> str:
     """SHA-256 of the file that a function's module is in. UsageError as `find_source`, or if it cannot be read."""
     path = find_source(function)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        source = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{function}: {path} cannot be read: {error.strerror}") from None
+    if function.partition(":")[2].encode() not in source and b"import *" not in source:
+        raise UsageError(f"{function}: {path} has no function {function.partition(':')[2]!r}")
+    return hashlib.sha256(source).hexdigest()
 
 
 def load_function(function: str) -> Callable[..., Any]:

@@ -120,7 +120,7 @@ def _runs(study: Study, options: TrainOptions, source: Source) -> list[RunConfig
 
 def _sweep_of(study: Study, options: TrainOptions, source: Source, runs: Sequence[RunConfig]) -> Sweep:
     return Sweep(
-        title=f"{study.name} ({study.meaning})",
+        title=f"{study.name} ({study.meaning})" if study.meaning else study.name,
         folder=user_path(options.results) / study.name,
         runs=runs,
         images=source,
@@ -173,7 +173,8 @@ def _load(images: Source | Dataset, quiet: bool) -> Dataset:
 
     if isinstance(images, Dataset):
         return images
-    sayer(quiet)(str(images))
+    for line in str(images).splitlines():
+        sayer(quiet)(line)
     return images.load(progress_line("reading", quiet))
 
 

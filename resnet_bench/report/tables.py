@@ -36,12 +36,14 @@ def errors(frames: StudyFrames) -> TextTable:
     """Final errors by depth: plain and residual, training and test, beside published ones where they are comparable."""
     residual = [arm for arm in frames.arms if arm != PLAIN] or [("residual", "a")]
     several = len(residual) > 1
-    name = "residual" if several else arm_name(residual[0])
-    header = ["depth", *(["shortcut"] if several else []), "params", "MACs"]
+    alike = all(arch == "residual" for arch, _ in residual)  # they differ in the shortcut alone
+    name = ("residual" if alike else "its") if several else arm_name(residual[0])
+    header = ["depth", *(["shortcut" if alike else "network"] if several else []), "params", "MACs"]
     header += ["plain train", "plain test"] if PLAIN in frames.arms else []
     header += [f"{name} train", f"{name} test"]
     header += ["published plain test", "published residual (A) test"] if may_stand_beside_published(frames) else []
-    rows = [_row(frames, depth, arm, several) for depth in frames.depths for arm in residual]
+    named: dict[Arm, str] = {arm: option_name(arm) if alike else arm_name(arm) for arm in residual} if several else {}
+    rows = [_row(frames, depth, arm, named.get(arm)) for depth in frames.depths for arm in residual]
     caption = f"Final error (%) by depth, study {frames.name}: mean {PM} std (n seeds)"
     return TextTable(caption, header, rows, _notes(frames, several))
 
@@ -68,8 +70,8 @@ def selected(frames: StudyFrames) -> dict[str, TextTable]:
     return {"selected": TextTable(caption, ["network", "step", "validation error", "test error"], rows, notes)}
 
 
-def _row(frames: StudyFrames, depth: int, arm: Arm, several: bool) -> list[str]:
-    cells = [str(depth), *([option_name(arm)] if several else []), *_size(frames, depth, arm)]
+def _row(frames: StudyFrames, depth: int, arm: Arm, name: str | None) -> list[str]:
+    cells = [str(depth), *([name] if name else []), *_size(frames, depth, arm)]
     for which in (PLAIN, arm) if PLAIN in frames.arms else (arm,):
         finished = select(frames.finished, which, depth)
         cells += [mean_std(finished[FINAL_TRAIN]), mean_std(finished[FINAL_TEST])]

@@ -98,7 +98,7 @@ def check_images(plan: Plan, dataset: Dataset) -> None:
         shape, batch = whole.of_run(run), run.batch_size
         run.check_crop(min(shape.image_shape[1:]))
         if shape.num_train < batch:
-            mend = f"give --data with at least {batch}, or use resnet-bench finetune, whose batches fit"
+            mend = f"give --data with at least {batch}, or a study of your own with a smaller batch_size"
             if run.images_per_class is not None:
                 mend = "take more images_per_class, or a smaller batch_size"
             raise UsageError(

@@ -188,8 +188,8 @@ def _widest(studies: Sequence[StudyFolder]) -> StudyFolder | None:
             widest, most = study, file
         elif found := differences(most, file):
             raise UsageError(
-                f"{study.path / STUDY}: is another study than {widest.path / STUDY}: {'; '.join(found[:3])}. Nothing "
-                "was copied"
+                f"{study.path / STUDY}: another study than {widest.path / STUDY}, where {'; '.join(found[:3])}. "
+                "Nothing was copied; one of the files must hold all that the other has (share out one file's seeds by --seeds)"
             )
     return widest
 

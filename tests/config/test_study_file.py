@@ -62,7 +62,7 @@ WHOLE = Study(
     networks=Networks(
         arms=("plain", "residual-b", "mynet"),
         depths=(8,),
-        builders={"mynet": "tests.owned:deep", "plain": "tests.conftest:f"},
+        builders={"mynet": "tests.owned:plain", "plain": "tests.conftest:git"},
     ),
     protocol=Protocol(
         name="x/2", steps=10, batch_size=3, lr=1e-5, lr_drops=(0.25, 7), lr_warmup=1, lr_warmup_from_depth=8,

@@ -100,11 +100,11 @@ def test_another_source_is_not_the_network(module: str) -> None:
 
 
 def test_a_source_is_found_without_being_executed(write_module: WriteModule, tmp_path: Path) -> None:
-    name = write_module("raise SystemExit(3)")
+    name = write_module("raise SystemExit(3)  # plain")
     package = tmp_path / f"{name}_package"
     package.mkdir()
-    (package / "__init__.py").write_text("raise SystemExit(3)")
-    (package / "inner.py").write_text("raise SystemExit(3)")
+    (package / "__init__.py").write_text("raise SystemExit(3)  # plain")
+    (package / "inner.py").write_text("raise SystemExit(3)  # plain")
     for module in (name, f"{package.name}.inner"):
         assert len(source_digest(f"{module}:plain")) == 64
         assert module not in sys.modules
@@ -120,6 +120,7 @@ def test_a_source_is_found_without_being_executed(write_module: WriteModule, tmp
         ("no_such_module_at_all:plain", "neither in the current folder"),
         ("tests.no_such_module:plain", "no module 'tests.no_such_module' was found"),
         ("sys:exit", "is no module with a source in Python"),
+        ("tests.owned:no_such_function", "has no function 'no_such_function'"),
     ],
 )
 def test_where_a_source_was_looked_for_is_said(function: str, what: str) -> None:

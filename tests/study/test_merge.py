@@ -140,7 +140,7 @@ def test_another_execution_or_study_file_is_refused(copies: Path) -> None:
     a, b = studies(copies, "a", "b")
     keep(a, (0,))
     keep(b, (1,))
-    with pytest.raises(UsageError, match=r"b/study\.toml: is another study than .*a/study\.toml: seeds is without"):
+    with pytest.raises(UsageError, match=r"b/study\.toml: another study than .*a/study\.toml, where seeds is without"):
         merge(a, [b])
     (b.path / "study.toml").unlink()
     other = dataclasses.replace(EAGER, memory_format="nhwc", threads=1)
