@@ -16,7 +16,7 @@ def differences(new: Study, begun: Study) -> list[str]:
         for place, now, was in _lists(new, begun)
         if (gone := [value for value in was if value not in now])
     ]
-    return found or _of_protocol(new, begun)
+    return found + _of_protocol(new, begun)
 
 
 def _whole(new: Study, begun: Study) -> list[tuple[str, Any, Any]]:
@@ -46,6 +46,8 @@ def _of_protocol(new: Study, begun: Study) -> list[str]:
     found: dict[str, str] = {}
     for run in begun.runs(seeds=begun.seeds[:1]):
         again = next((other for other in new.alike(run) if new.setting_of(other) == begun.setting_of(run)), None)
+        if again is None:  # what is varied has changed, which is told
+            continue
         for name, was in vars(run).items():
             now = getattr(again, name, None)
             if now != was:

@@ -177,24 +177,23 @@ def _work(task: Task, connection: Connection[Any, Any]) -> None:
     tell: Tell = sender.tell
     _stop_with_parent()
     with (
+        contextlib.suppress(Stopped),  # also before the first run
         StopRequest().listening() as stop,
         libraries_hushed(),
         life_signs(lambda what, seconds: tell(Working(what, seconds))),
     ):
-        configure(task.device, task.threads, task.execution.precision)
-        session = Session.open(
-            task.study,
-            task.dataset,
-            task.device,
-            execution=task.execution,
-            checkpoint_seconds=task.checkpoint_seconds,
-            stop=stop,
-            jobs=task.jobs,
-        )
         try:
+            configure(task.device, task.threads, task.execution.precision)
+            session = Session.open(
+                task.study,
+                task.dataset,
+                task.device,
+                execution=task.execution,
+                checkpoint_seconds=task.checkpoint_seconds,
+                stop=stop,
+                jobs=task.jobs,
+            )
             sender.send(run_what_is_free(session, task.plan, tell))
-        except Stopped:
-            pass
         except (UsageError, Failure) as error:
             sender.send(error)
         except OSError as error:  # what was not foreseen, as on the command line

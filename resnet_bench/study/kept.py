@@ -56,8 +56,8 @@ def _check_same(path: Path, study: Study, kept: Study) -> None:
     if found := differences(study, kept):
         more = f"; and {counted(len(found) - 3, 'difference')} more" if len(found) > 3 else ""
         raise UsageError(
-            f"{path}: the folder was begun as another study: {'; '.join(found[:3])}{more}. Give the file another name, "
-            "or use another --results"
+            f"{path}: the folder holds another study, or one that was added to since: {'; '.join(found[:3])}{more}. "
+            "Bring the file up to that, give it another name, or use another --results"
         )
 
 

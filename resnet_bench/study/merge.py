@@ -189,7 +189,7 @@ def _widest(studies: Sequence[StudyFolder]) -> StudyFolder | None:
         elif found := differences(most, file):
             raise UsageError(
                 f"{study.path / STUDY}: another study than {widest.path / STUDY}, where {'; '.join(found[:3])}. "
-                "Nothing was copied; one of the files must hold all that the other has (share out one file's seeds by --seeds)"
+                "Nothing was copied; one of the files must hold all that the other has (share out seeds by --seeds)"
             )
     return widest
 

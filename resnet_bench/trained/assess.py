@@ -15,6 +15,7 @@ from resnet_bench.busy import busy
 from resnet_bench.data.dataset import Dataset
 from resnet_bench.data.inputs import Inputs
 from resnet_bench.data.on_device import DeviceData
+from resnet_bench.data.prepare import prepare
 from resnet_bench.data.sources import find_source
 from resnet_bench.environment import configure, find_device, settings_kept
 from resnet_bench.errors import UsageError
@@ -22,6 +23,7 @@ from resnet_bench.models.weights import Weights
 from resnet_bench.training.evaluation import EvalSet, evaluate
 
 Arrays: TypeAlias = tuple[ArrayLike, ArrayLike]  # images, uint8 [N, C, H, W], and labels, whole numbers [N]
+TAKEN = ("image_side", "images_per_class")  # what a run may say of its images
 Pixels: TypeAlias = float | Sequence[float] | NDArray[Any]  # of all values, of each channel [C], or of each pixel
 
 
@@ -101,11 +103,13 @@ def _measured(model: nn.Module, data: DeviceData, classes: tuple[str, ...], prec
 
 def _own_images(weights: Weights) -> Dataset:
     """The data that the weights were trained on, found by name."""
-    name = weights.provenance.get("dataset")
+    facts = weights.provenance
+    name = facts.get("data") or facts.get("dataset")
     if name is None:
         raise UsageError(f"{weights.origin}: does not say what it was trained on; name the images (data=)")
-    dataset = find_source(name).load(None)
-    if dataset.digest != weights.provenance.get("dataset_digest", dataset.digest):
+    side, each = (int(text) if (text := facts.get(key, "")).isdecimal() else None for key in TAKEN)
+    dataset = prepare(find_source(name, name).load(None), side, each)
+    if dataset.digest != facts.get("dataset_digest", dataset.digest):
         raise UsageError(f"{weights.origin}: was trained on another {name} than is found here; name the images (data=)")
     return dataset
 

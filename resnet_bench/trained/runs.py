@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnet_bench.config.builders import data_name, is_function
 from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.files import Damaged
@@ -21,6 +22,7 @@ from resnet_bench.places import user_path
 from resnet_bench.results.rows import RunRow
 from resnet_bench.results.tables import RUNS
 from resnet_bench.study.folder import RunFolder, StudyFolder
+from resnet_bench.study.kept import read_kept
 from resnet_bench.study.records import read_json
 from resnet_bench.text import command
 from resnet_bench.trained.weight_files import read_weights
@@ -83,14 +85,15 @@ def weights_of_run(path: Path) -> Weights:
     if stored.about is None:
         raise Failure(f"{path / NEWEST}: of an earlier version, which did not keep what images the network takes")
     tensors = stored.selected.model if stored.selected else stored.model
+    config = config_of_run(folder, row)
     return Weights(
         tensors={name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTERS)},
         origin=f"{row.study}, run {row.run_id}",
         network=_network(row),
         classes=stored.about.classes,
         inputs=stored.about.inputs,
-        provenance=_provenance(row),
-        own=_own_network(config_of_run(folder, row), row),
+        provenance=_provenance(row) | _images_of(folder, config),
+        own=_own_network(config, row),
     )
 
 
@@ -155,6 +158,18 @@ def config_of_run(folder: RunFolder, row: RunRow) -> RunConfig:
 
 def _network(row: RunRow) -> NetworkName:
     return NetworkName(row.family, row.arch, row.depth, row.shortcut)
+
+
+def _images_of(folder: RunFolder, config: RunConfig) -> dict[str, str]:
+    """What was taken of the data, where that is not all; and where they are, if a function of the user's gives them."""
+    taken: dict[str, int | str | None] = {
+        "image_side": config.image_side,
+        "images_per_class": config.images_per_class,
+    }
+    kept = read_kept(StudyFolder(folder.path.parent.parent))
+    if kept and is_function(kept.dataset) and data_name(kept.dataset) == config.dataset:
+        taken["data"] = kept.dataset
+    return {name: str(value) for name, value in taken.items() if value is not None}
 
 
 def _provenance(row: RunRow) -> dict[str, str]:

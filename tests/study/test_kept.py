@@ -60,7 +60,7 @@ def test_the_file_is_kept_word_for_word_and_verified(tmp_path: Path, capsys: pyt
     file.write_text(FILE.replace("steps = 4", "steps = 5"))
     capsys.readouterr()
     assert main(words) == 2
-    assert "begun as another study: protocol.steps is 5, was 4" in capsys.readouterr().err
+    assert "holds another study, or one that was added to since: protocol.steps is 5, was 4" in capsys.readouterr().err
     assert kept.read_text() == FILE
     file.write_text(FILE.replace("seeds = [0]", "seeds = [0, 1]"))
     assert main(words) == 0 and kept.read_text() == file.read_text()

@@ -56,6 +56,20 @@ def read_losses(folder: RunFolder) -> list[float]:
     return [row.test_loss for row in read_csv(folder.table(CURVES), CURVES)]
 
 
+def test_a_run_on_a_part_of_its_data_finds_that_again(tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path / "small")
+    config = RunConfig(
+        protocol="test/1", dataset="digits", arch="plain", depth=8, shortcut="none", seed=0, steps=2, batch_size=16,
+        augmentation="none", image_side=4, images_per_class=9,
+    )  # fmt: skip
+    sweep(Session.open(study, DATA, CPU), Plan([config], {}, DataShape.of_data(DATA)), quiet=True)
+    folder = study.run(config.run_id)
+    row = folder.read_result()
+    assert row is not None and row.final_test_top1_err == rb.evaluate(folder.path).top1_err
+    (tmp_path / "net.safetensors").write_bytes(to_safetensors(find_weights(str(folder.path))))
+    assert rb.evaluate(tmp_path / "net.safetensors").top1_err == row.final_test_top1_err
+
+
 def test_a_file_a_module_and_arrays_give_the_same(trained: RunFolder, tmp_path: Path) -> None:
     weights, expected = find_weights(str(trained.path)), rb.evaluate(trained.path)
     assert weights.inputs is not None
