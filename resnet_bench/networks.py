@@ -72,6 +72,16 @@ class NetworkName(NamedTuple):
     depth: int
     shortcut: str  # "a" | "b" | "c"; "none" for plain
 
+    @property
+    def arm(self) -> Arm:
+        """What it is beside its depth: arch and shortcut."""
+        return self.arch, self.shortcut
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it: `plain-20`, `ResNet-20 (B)`."""
+        return display_name(self.arch, self.depth, self.shortcut)
+
 
 # The short names of ImageNet-style networks; residual ones with torchvision's option B.
 NAMED = {

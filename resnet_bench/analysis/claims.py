@@ -36,7 +36,7 @@ from resnet_bench.analysis.statistics import (
     spread,
 )
 from resnet_bench.frames import StudyFrames
-from resnet_bench.networks import CIFAR, OWN, Arm, arm_name, display_name
+from resnet_bench.networks import CIFAR, OWN, PLAIN, Arm, arm_name, display_name
 from resnet_bench.results.rows import ClaimRow
 
 MARGIN = 0.5  # points
@@ -65,7 +65,6 @@ RULES = (
 )
 TRAIN, TEST = "final_train_clean_top1_err", "final_test_top1_err"
 ERRORS = {TRAIN: "training", TEST: "test"}
-PLAIN: Arm = ("plain", "none")
 MATCHED = ("params", "macs", "init_digest", "batches_digest")
 
 

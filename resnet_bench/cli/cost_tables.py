@@ -26,7 +26,7 @@ def complexity_table(networks: Sequence[SizedNetwork], counts: Mapping[SizedNetw
         numbers = row.params, row.macs, row.fvcore_total, row.flops_forward, row.flops_train_step, row.activations
         table.add_row(network.name, *(f"{number:,}" for number in numbers))
     note = "ImageNet-style networks have the 3x3 stem for small images here; --stem 7x7: torchvision's."
-    small = any(network.family == IMAGENET_SMALL for network in networks)
+    small = any(network.network.family == IMAGENET_SMALL for network in networks)
     return to_text(
         table,
         "",

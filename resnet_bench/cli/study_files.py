@@ -13,7 +13,6 @@ from resnet_bench.config.study import Study
 from resnet_bench.config.vary import words
 from resnet_bench.data.find import find_data
 from resnet_bench.data.prepare import averaged_shape
-from resnet_bench.networks import display_name
 from resnet_bench.terminal import say
 from resnet_bench.text import command, counted, one_line
 
@@ -60,7 +59,7 @@ def study_check(arguments: argparse.Namespace) -> int:
     runs = study.runs(source.name, augmentation=source.augmentation, image_side=min(source.image_shape[1:]))
     for run in runs:
         averaged_shape(source.image_shape, run.image_side)
-    networks = list(dict.fromkeys(display_name(run.arch, run.depth, run.shortcut) for run in runs))
+    networks = list(dict.fromkeys(run.network.title for run in runs))
     parts = [counted(len(networks), "network"), counted(len(study.seeds), "seed")]
     rows = [
         ("data", f"{source.name}: {source.where}"),

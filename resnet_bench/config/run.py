@@ -16,7 +16,6 @@ from resnet_bench.networks import (
     OWN,
     NetworkName,
     check_network,
-    display_name,
 )
 from resnet_bench.schema import Rule, from_json
 
@@ -163,7 +162,7 @@ class RunConfig:
     @property
     def title(self) -> str:
         """What a reader calls it: `ResNet-56 seed 0`."""
-        return f"{display_name(self.arch, self.depth, self.shortcut)} seed {self.seed}"
+        return f"{self.network.title} seed {self.seed}"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from resnet_bench.config.run import AUGMENTATION_OF, RunConfig, Variation
 from resnet_bench.config.study_file import parse_fields, read_fields, to_toml
 from resnet_bench.config.vary import Setting
 from resnet_bench.errors import UsageError
-from resnet_bench.networks import CIFAR, OWN, NetworkName, display_name
+from resnet_bench.networks import CIFAR, OWN, NetworkName
 from resnet_bench.schema import Invalid, Rule, settle
 from resnet_bench.text import one_line
 
@@ -261,7 +261,7 @@ def _told_with(setting: Setting) -> Iterator[None]:
 
 def _no_difference(run: RunConfig, one: Setting, other: Setting) -> str:
     name = next(name for name in one if one[name] != other[name])
-    network = display_name(run.arch, run.depth, run.shortcut)
+    network = run.network.title
     return (
         f"vary.{name}: makes no difference to {network}, which would be trained twice ({vary.words(one)} and "
         f"{vary.words(other)}); leave it out of the study"

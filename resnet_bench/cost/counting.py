@@ -13,7 +13,7 @@ from resnet_bench.busy import busy
 from resnet_bench.complexity import Complexity, Layer, fvcore_activations, fvcore_total, list_layers, torch_flops
 from resnet_bench.cost.sized import ImageShape, SizedNetwork, planned_networks
 from resnet_bench.errors import Failure, UsageError
-from resnet_bench.networks import OWN
+from resnet_bench.networks import OWN, NetworkName
 from resnet_bench.results.rows import ComplexityRow, LayerRow
 from resnet_bench.results.tables import COMPLEXITY, LAYERS, read_csv, write_csv
 from resnet_bench.study.folder import StudyFolder
@@ -36,7 +36,7 @@ def count(network: SizedNetwork) -> tuple[ComplexityRow, list[LayerRow]]:
         UsageError: there is no such network.
         Failure: the counters disagree with the closed form.
     """
-    if network.family == OWN:
+    if network.network.family == OWN:
         return _count_own(network), []
     model, shape, closed = network.build(), network.image_shape, network.closed_form()
     train_flops = torch_flops(model, shape, train_step=True)
@@ -78,7 +78,7 @@ def _if_traced(counter: Callable[[nn.Module, ImageShape], int], model: nn.Module
 
 def count_layers(network: SizedNetwork, model: nn.Module | None = None) -> list[Layer]:
     """The layers of a network (`model`, if it is built already). Raises as `count` does."""
-    if network.family == OWN:
+    if network.network.family == OWN:
         raise UsageError(f"{network.name}: layers are listed of our networks only, not of one that you have built")
     model = model or network.build()
     layers, closed = list_layers(model, network.image_shape), network.closed_form()
@@ -171,7 +171,10 @@ def read_counts(study: StudyFolder) -> dict[SizedNetwork, Count]:
         # A process that was killed between the two files leaves layers of other images.
         if size and (row.family == OWN or total_of(own) == Complexity(row.params, row.macs)):
             shape = int(size[3]), int(size[1]), int(size[2])
-            counts[SizedNetwork(row.family, row.arch, row.shortcut, row.depth, shape, row.num_classes)] = row, own
+            counts[SizedNetwork(NetworkName(row.family, row.arch, row.depth, row.shortcut), shape, row.num_classes)] = (
+                row,
+                own,
+            )
     return counts
 
 

@@ -46,7 +46,7 @@ def _to_markdown(networks: Sequence[SizedNetwork]) -> str:
 
 def layer_title(network: SizedNetwork) -> str:
     """What stands above a network's layers: which, and for what images."""
-    stem = " with a 3x3 stem" if network.family == IMAGENET_SMALL else ""
+    stem = " with a 3x3 stem" if network.network.family == IMAGENET_SMALL else ""
     return f"{network.name}{stem}, per image of {network.input_size}, {network.num_classes} classes"
 
 

@@ -47,7 +47,7 @@ def find_networks(
     Raises:
         UsageError: there is no plan, or none of its networks is asked for, or not of each of the depths.
     """
-    planned = {network.identity: network for network in planned_networks(study, images)} if study else {}
+    planned = {network.network: network for network in planned_networks(study, images)} if study else {}
     known = list(planned)
     if not study:
         known = _without_study(depths or DEPTHS, archs, shortcut, family)
@@ -59,7 +59,7 @@ def find_networks(
         where = f"{study.path}: plan.csv has" if study else "there is"
         raise UsageError(f"{where} no such network: {', '.join(dict.fromkeys(filter(None, asked)))}")
     ordered = sorted(found, key=lambda name: (name.depth, name))
-    return [planned.get(name) or SizedNetwork.of(name, *images) for name in ordered]
+    return [planned.get(name) or SizedNetwork(name, *images) for name in ordered]
 
 
 def _without_study(

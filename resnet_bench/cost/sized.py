@@ -16,7 +16,6 @@ from resnet_bench.models.own import OwnNetwork, try_out
 from resnet_bench.networks import (
     OWN,
     NetworkName,
-    display_name,
 )
 from resnet_bench.results.rows import PlanRow, input_size_of
 from resnet_bench.study.folder import StudyFolder
@@ -29,23 +28,15 @@ ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
 class SizedNetwork:
     """A network, and the images and classes that it is for; sorts as the rows of every CSV file do."""
 
-    family: str
-    arch: str
-    shortcut: str
-    depth: int
+    network: NetworkName
     image_shape: ImageShape
     num_classes: int
     own: OwnNetwork | None = field(default=None, compare=False)  # what builds it, if a function of the user's does
 
-    @classmethod
-    def of(cls, name: NetworkName, image_shape: ImageShape, num_classes: int) -> SizedNetwork:
-        """The network of that name, for these images and classes."""
-        return cls(name.family, name.arch, name.shortcut, name.depth, image_shape, num_classes)
-
     @property
     def name(self) -> str:
         """As in every table: `plain-20`, `ResNet-20 (B)`."""
-        return display_name(self.arch, self.depth, self.shortcut)
+        return self.network.title
 
     @property
     def input_size(self) -> str:
@@ -53,21 +44,16 @@ class SizedNetwork:
         return input_size_of(self.image_shape)
 
     @property
-    def identity(self) -> NetworkName:
-        """What it is, whatever its images are."""
-        return NetworkName(self.family, self.arch, self.depth, self.shortcut)
-
-    @property
     def columns(self) -> dict[str, Any]:
         """The columns by which tables know it."""
-        return {**self.identity._asdict(), "input_size": self.input_size, "num_classes": self.num_classes}
+        return {**self.network._asdict(), "input_size": self.input_size, "num_classes": self.num_classes}
 
     def build(self) -> nn.Module:
         """The real network, in training mode. UsageError if there is none."""
-        if self.family == OWN:
+        if self.network.family == OWN:
             return self._found().build(torch.Generator())
         return build_model(
-            **self.identity._asdict(),
+            **self.network._asdict(),
             in_channels=self.image_shape[0],
             num_classes=self.num_classes,
             generator=torch.Generator(),
@@ -77,7 +63,7 @@ class SizedNetwork:
         """Its parameters and multiply-adds, as a formula gives them."""
         channels, height, width = self.image_shape
         return complexity(
-            self.identity,
+            self.network,
             in_channels=channels,
             num_classes=self.num_classes,
             image_size=(height, width),
@@ -85,7 +71,7 @@ class SizedNetwork:
 
     def size(self) -> Complexity:
         """Its parameters and multiply-adds: by formula; of a network of the user's own as torch counts them."""
-        return try_out(self._found(), self.image_shape).size if self.family == OWN else self.closed_form()
+        return try_out(self._found(), self.image_shape).size if self.network.family == OWN else self.closed_form()
 
     def _found(self) -> OwnNetwork:
         if self.own is None:
@@ -98,7 +84,7 @@ def planned_networks(study: StudyFolder, images: tuple[ImageShape, int]) -> list
     plan = read_plan(study)
     own = _own_networks(study, plan, images)
     names = {NetworkName(row.family, row.arch, row.depth, row.shortcut) for row in plan}
-    return sorted(replace(SizedNetwork.of(name, *images), own=own.get(name)) for name in names)
+    return sorted(replace(SizedNetwork(name, *images), own=own.get(name)) for name in names)
 
 
 def _own_networks(

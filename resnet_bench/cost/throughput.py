@@ -105,7 +105,7 @@ class Bench:
 
     def network(self, name: NetworkName) -> SizedNetwork:
         """A network for these images."""
-        return SizedNetwork.of(name, self.dataset.image_shape, self.data.num_classes)
+        return SizedNetwork(name, self.dataset.image_shape, self.data.num_classes)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _job(bench: Bench, network: SizedNetwork) -> Job:
         augmentation=bench.rules.augmentation,
         builder=network.own.builder if network.own else "",
         builder_digest=network.own.digest if network.own else "",
-        **network.identity._asdict(),
+        **network.network._asdict(),
     )
     return Job.of(run, bench.data, bench.execution)
 
@@ -205,8 +205,8 @@ def measure_throughput(study: StudyFolder, bench: Bench, rounds: int, say: Say) 
             f"{bench.peak_gbytes:,.0f} GB/s (copy)"
         )
     measured = 0
-    for depth in sorted({network.depth for network in todo}):
-        arms = [network for network in todo if network.depth == depth]
+    for depth in sorted({network.network.depth for network in todo}):
+        arms = [network for network in todo if network.network.depth == depth]
         measured += _add_rows(study, measure_in_turn(bench, arms, rounds, say))
     say(f"{measured} rows added to {study.path / THROUGHPUT.file}")
     return measured

@@ -16,7 +16,7 @@ from resnet_bench.errors import UsageError
 from resnet_bench.models.build import build_model, structure
 from resnet_bench.models.own import OwnNetwork
 from resnet_bench.models.state_dict import COUNTERS, check_shapes, held, names_under
-from resnet_bench.networks import OWN, NetworkName, display_name
+from resnet_bench.networks import OWN, NetworkName
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def called(name: NetworkName | None) -> str:
     """A network for a message: `ResNet-20 (cifar)`."""
     if name is None:
         return "an unknown network"
-    return f"{display_name(name.arch, name.depth, name.shortcut)} ({name.family})"
+    return f"{name.title} ({name.family})"
 
 
 # ---------------------------------------------------------------------------------------------- into a network

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
-from resnet_bench.networks import Arm, arm_name, display_name, option_name
+from resnet_bench.networks import PLAIN, Arm, arm_name, display_name, option_name
 from resnet_bench.report.setups import Setup, conditions, number, peaks, setups, throttled
-from resnet_bench.report.tables import PLAIN, TextTable
+from resnet_bench.report.tables import TextTable
 
 NOT_EXCLUSIVE, NOT_KNOWN = " *", " ?"  # stand behind numbers that other processes worsened, or may have worsened
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from resnet_bench.frames import StudyFrames, select
-from resnet_bench.networks import DEPTHS, Arm, arm_name, display_name
+from resnet_bench.networks import DEPTHS, PLAIN, Arm, arm_name, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, say, styled
 from resnet_bench.report.depth_figure import draw_depth
@@ -20,7 +20,6 @@ LOOKS: dict[str, tuple[str, float, float]] = {
     TRAIN: ("--", 0.9, 0.10), VALIDATION: (":", 1.3, 0.0), TEST: ("-", 1.9, 0.20)
 }  # fmt: skip
 LONG = 20_000  # steps from which on the axes are the paper's: "iter. (1e4)", and the first steep fall is cut off
-PLAIN: Arm = ("plain", "none")
 
 # Hues that the colour-blind can tell apart, with falling lightness, so that they differ in grey too.
 DEPTH_COLORS = ("#E8A820", "#4FA3D9", "#D4581A", "#28609A", "#1B1B1B")

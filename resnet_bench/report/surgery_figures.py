@@ -8,13 +8,12 @@ import pandas as pd
 
 from resnet_bench.analysis.operations import one_depth, one_pair
 from resnet_bench.frames import StudyFrames, arms_in, select
-from resnet_bench.networks import display_name
+from resnet_bench.networks import PLAIN, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, panels, styled
 from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
 from resnet_bench.report.mpl import Artist, Figure, Line2D
 
-PLAIN = ("plain", "none")
 CONSTRUCTED_COLOR = "#2E8B57"
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 
 from resnet_bench.frames import StudyFrames, select
-from resnet_bench.networks import CIFAR, OWN, Arm, arm_name, display_name, option_name
+from resnet_bench.networks import CIFAR, OWN, PLAIN, Arm, arm_name, display_name, option_name
 from resnet_bench.report import markdown, wording
 from resnet_bench.report.wording import range_of
 from resnet_bench.results.tables import RUNS
 from resnet_bench.text import one_line
 
 PM = "\N{PLUS-MINUS SIGN}"
-PLAIN: Arm = ("plain", "none")
 FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"
 PAPER = "He et al. 2015 Table 6"
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import Failure, UsageError, first_line
 from resnet_bench.execution import Execution, auto_mode
-from resnet_bench.networks import display_name
 from resnet_bench.study.plan import Plan, work
 from resnet_bench.study.session import Session
 from resnet_bench.timing import time_in_turn
@@ -98,7 +97,7 @@ def _first_problem(session: Session, execution: Execution, plan: Plan, say: Say)
         return None
     for run in _networks(plan):
         session.stop.raise_if_asked()
-        name = display_name(run.arch, run.depth, run.shortcut)
+        name = run.network.title
         try:
             seconds = make_step(session, execution, run).build(name)
         except Exception as error:  # whatever a compiler, a driver or a library says no with

@@ -37,8 +37,8 @@ COUNTS = {
 
 def activations(network: SizedNetwork) -> int:
     """Elements that convolutions and classifier put out, as a formula that knows nothing of modules."""
-    blocks, (_, height, width) = (network.depth - 2) // 6, network.image_shape
-    projections = {"none": (0, 0, 0), "a": (0, 0, 0), "b": (0, 1, 1), "c": (blocks,) * 3}[network.shortcut]
+    blocks, (_, height, width) = (network.network.depth - 2) // 6, network.image_shape
+    projections = {"none": (0, 0, 0), "a": (0, 0, 0), "b": (0, 1, 1), "c": (blocks,) * 3}[network.network.shortcut]
     total = 16 * height * width + network.num_classes
     for stage, extra in enumerate(projections):
         pixels = ceil(height / 2**stage) * ceil(width / 2**stage)
@@ -49,7 +49,7 @@ def activations(network: SizedNetwork) -> int:
 @pytest.mark.parametrize("depth", COUNTS)
 @pytest.mark.parametrize(("arch", "shortcut"), ARMS)
 def test_all_counters_give_the_papers_counts(depth: int, arch: str, shortcut: str) -> None:
-    network = SizedNetwork("cifar", arch, shortcut, depth, *CIFAR)
+    network = SizedNetwork(NetworkName("cifar", arch, depth, shortcut), *CIFAR)
     row, _ = count(network)
     params, macs, fvcore, forward, train = COUNTS[depth][:5]
     if shortcut in "bc":
@@ -64,7 +64,7 @@ def test_all_counters_give_the_papers_counts(depth: int, arch: str, shortcut: st
 
 
 def test_activations_are_what_fvcore_counts() -> None:
-    network = SizedNetwork("cifar", "residual", "c", 20, *CIFAR)
+    network = SizedNetwork(NetworkName("cifar", "residual", 20, "c"), *CIFAR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore uses torch.jit, which is deprecated
         from fvcore.nn import ActivationCountAnalysis
@@ -88,7 +88,7 @@ def test_closed_form_is_the_paper_text_and_holds_for_1202_layers() -> None:
 def test_layers_sum_to_the_closed_form(
     depth: int, shape: tuple[int, int, int], classes: int, arch: str, shortcut: str
 ) -> None:
-    network = SizedNetwork("cifar", arch, shortcut, depth, shape, classes)
+    network = SizedNetwork(NetworkName("cifar", arch, depth, shortcut), shape, classes)
     model, closed = network.build().eval(), network.closed_form()
     layers = list_layers(model, shape)
     assert Complexity(sum(layer.params for layer in layers), sum(layer.macs for layer in layers)) == closed
@@ -102,7 +102,7 @@ def test_layers_sum_to_the_closed_form(
 
 
 def test_layers_are_in_the_order_of_the_network_with_shapes_as_they_come_out() -> None:
-    layers = count_layers(SizedNetwork("cifar", "residual", "b", 8, (3, 33, 33), 100))
+    layers = count_layers(SizedNetwork(NetworkName("cifar", "residual", 8, "b"), (3, 33, 33), 100))
     seen = [(layer.name, layer.kind, layer.window, layer.output_shape) for layer in layers]
     assert seen[:2] == [("stem", "conv", "3x3", (16, 33, 33)), ("stem_bn", "batch norm", "", (16, 33, 33))]
     assert seen[6] == ("stages.1.0.conv1", "conv", "3x3 /2", (32, 17, 17))
@@ -113,7 +113,7 @@ def test_layers_are_in_the_order_of_the_network_with_shapes_as_they_come_out() -
 
 
 def test_counters_that_disagree_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = SizedNetwork("cifar", "plain", "none", 8, *DIGITS)
+    network = SizedNetwork(NetworkName("cifar", "plain", 8, "none"), *DIGITS)
     monkeypatch.setattr(sized, "complexity", lambda *_, **__: Complexity(75_290, 1))
     with pytest.raises(Failure, match=r"plain-8: closed form .*macs=1"):
         count(network)

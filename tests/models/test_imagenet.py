@@ -66,7 +66,7 @@ def test_plain_and_option_a_count_the_same_as_the_paper_says(depth: int, million
 
 
 def test_resnet34_for_five_classes_is_what_people_know() -> None:
-    row, layers = count(SizedNetwork.of(NAMED["resnet34"], (3, 224, 224), 5))
+    row, layers = count(SizedNetwork(NAMED["resnet34"], (3, 224, 224), 5))
     assert (row.params, row.macs, row.fvcore_total) == (21_287_237, 3_663_251_968, 3_670_753_280)
     assert (row.family, row.input_size, row.num_classes) == ("imagenet", "224x224x3", 5)
     assert sum(layer.macs for layer in layers) == row.macs
@@ -78,7 +78,7 @@ def test_resnet34_for_five_classes_is_what_people_know() -> None:
 )
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 45, 33)])
 def test_layers_sum_to_the_closed_form(family: str, name: str, shortcut: str, shape: tuple[int, int, int]) -> None:
-    network = SizedNetwork.of(named(name, family=family, shortcut=shortcut), shape, 7)
+    network = SizedNetwork(named(name, family=family, shortcut=shortcut), shape, 7)
     model, closed = network.build().eval(), network.closed_form()
     layers = list_layers(model, shape)
     assert Complexity(sum(layer.params for layer in layers), sum(layer.macs for layer in layers)) == closed
