@@ -12,7 +12,6 @@ from resnet_bench.cli.arguments import WIDTH, Commands, Parser, add_command
 from resnet_bench.config.study import Study
 from resnet_bench.config.vary import words
 from resnet_bench.data.find import find_data
-from resnet_bench.data.prepare import averaged_shape
 from resnet_bench.terminal import say
 from resnet_bench.text import command, counted, one_line
 
@@ -54,6 +53,8 @@ def study_show(arguments: argparse.Namespace) -> int:
 
 def study_check(arguments: argparse.Namespace) -> int:
     """Say what a study file would do; its data are looked for, not read."""
+    from resnet_bench.data.prepare import averaged_shape
+
     study = studies.named(arguments.study)
     source = find_data(study.dataset, None)
     runs = study.runs(source.name, augmentation=source.augmentation, image_side=min(source.image_shape[1:]))
