@@ -59,7 +59,8 @@ class StudyFrames:
         runs: a row for each finished run: run_id, arch, depth, shortcut, seed, dataset, protocol, status ("ok" or
             "diverged"), steps, params, macs, final_train_clean_top1_err, final_test_top1_err, train_seconds, device.
         curves: a row for each evaluation of a run: run_id, step, epoch, lr, train_loss, train_top1_err (running, as
-            trained on), train_clean_top1_err (eval mode, not augmented), test_loss, test_top1_err.
+            trained on), train_clean_top1_err (eval mode, not augmented), test_loss, test_top1_err. Also of planned
+            runs that are not finished, as far as they have got (`unfinished_curves`).
         complexity: a row for each network: params, macs, flops_forward, activations. Counted by `cost=True`.
         throughput: a row for each network and mode ("train_step", "inference"): img_per_sec, step_ms,
             peak_memory_bytes, utilisation. Measured by `cost=True`.
@@ -185,6 +186,12 @@ class StudyFrames:
         return self.curves.merge(what, on="run_id", how="inner").sort_values(["run_id", "step"])
 
     @property
+    def unfinished_curves(self) -> pd.DataFrame:
+        """The error curves so far of planned runs that are not in runs.csv, with the same columns."""
+        what = self.missing[["run_id", "arch", "depth", "shortcut", "seed"]]
+        return self.curves.merge(what, on="run_id", how="inner").sort_values(["run_id", "step"])
+
+    @property
     def arms(self) -> list[Arm]:
         """(arch, shortcut) of every planned or recorded run, plain first; the twins of the paper if there is none."""
         return arms_in(self.plan, self.runs) or list(TWINS)
@@ -221,6 +228,8 @@ def select(frame: pd.DataFrame, arm: Arm, depth: int | None = None) -> pd.DataFr
 def load(folder: Path) -> StudyFrames:
     """Read the CSV files of a study. Without plan.csv the recorded runs are the plan.
 
+    Of planned runs that are not in runs.csv the curves so far are read from their folders.
+
     Raises:
         UsageError: a file that is needed is missing, one is malformed, the runs are not comparable, or a curve
             belongs to no run.
@@ -228,7 +237,23 @@ def load(folder: Path) -> StudyFrames:
     tables = {table: read_columns(folder / table.file, table) for table in (RUNS, CURVES)}
     optional = [table for table in (PLAN, *OPTIONAL) if (folder / table.file).exists()]
     tables |= {table: read_columns(folder / table.file, table) for table in optional}
+    tables[CURVES] = _with_unfinished(folder, tables)
     return _checked(study_name(folder), tables, f"{folder}/")
+
+
+def _with_unfinished(folder: Path, tables: Mapping[Table, Columns]) -> Columns:
+    """The curves, with those so far of planned runs that are in no table yet."""
+    known = {*tables[RUNS]["run_id"], *tables[CURVES]["run_id"]}
+    paths = {run_id: folder / "runs" / run_id / CURVES.file for run_id in tables.get(PLAN, {"run_id": ()})["run_id"]}
+    begun = {path: run_id for run_id, path in paths.items() if run_id not in known and path.exists()}
+    if not begun:
+        return tables[CURVES]
+    parts = [tables[CURVES]]
+    for path, run_id in begun.items():
+        parts.append(read_columns(path, CURVES))
+        if strangers := set(parts[-1]["run_id"]) - {run_id}:
+            raise UsageError(f"{path}: holds rows of run {min(strangers)!r}; move the run's folder away")
+    return {name: [value for part in parts for value in part[name]] for name in CURVES.columns}
 
 
 def from_rows(name: str, tables: Mapping[Table, Sequence[Any]], where: str = "") -> StudyFrames:
@@ -247,7 +272,8 @@ def from_rows(name: str, tables: Mapping[Table, Sequence[Any]], where: str = "")
 
 def _checked(name: str, tables: Mapping[Table, Columns], where: str) -> StudyFrames:
     runs = tables.get(RUNS) or columns_of(RUNS, ())
-    plan = tables[PLAN] if PLAN in tables else {**runs, "setting": [""] * len(runs["run_id"])}
+    nothing_else = {name: [getattr(PLAN.row, name)] * len(runs["run_id"]) for name in PLAN.later}
+    plan = tables.get(PLAN, {**nothing_else, **runs})
     others: Any = (to_frame(table, tables.get(table) or columns_of(table, ())) for table in (RUNS, CURVES, *OPTIONAL))
     frames = StudyFrames(name, to_frame(PLAN, plan), *others)
     _join_settings(frames, where)

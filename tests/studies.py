@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from resnet_bench.analysis.rules import VERSION
 from resnet_bench.complexity import complexity
 from resnet_bench.config.run import RunConfig
 from resnet_bench.execution import EAGER
@@ -106,8 +107,7 @@ class Rows:
         for row in self.runs:
             run = study.run(row.run_id)
             run.path.mkdir(parents=True)
-            config = RunConfig(protocol=row.protocol, dataset=row.dataset, arch=row.arch, depth=row.depth,
-                               shortcut=row.shortcut, seed=row.seed, steps=row.steps)  # fmt: skip
+            config = config_of(row)
             identity = {"run_id": row.run_id, "dataset_digest": row.dataset_digest}
             run.config.write_bytes(to_json({**identity, "config": json.loads(config.canonical_json())}))
             attempt = {"utc": row.started_utc, "from_step": 0, "changed": {}}
@@ -180,6 +180,21 @@ def run_row(run_id: str, arch: str, depth: int, shortcut: str, seed: int, **valu
     return RunRow(**{**defaults, **values})
 
 
+def config_of(row: RunRow) -> RunConfig:
+    """A configuration that the run can have had."""
+    told = {name: getattr(row, name) for name in ("protocol", "dataset", "steps", "batch_size", "lr")}
+    return RunConfig(arch=row.arch, depth=row.depth, shortcut=row.shortcut, seed=row.seed, **told)
+
+
+def plan_row(row: RunRow) -> PlanRow:
+    """What the plan has of a run, as a sweep writes it today."""
+    digest = config_of(row).twin_digest
+    return PlanRow(
+        run_id=row.run_id, arch=row.arch, depth=row.depth, shortcut=row.shortcut, seed=row.seed, rules=VERSION,
+        twin_digest=digest,
+    )  # fmt: skip
+
+
 def curve_rows(run: RunRow, every: int, noise: random.Random) -> list[CurveRow]:
     """Errors that fall from chance to the run's final ones, faster after the drops at 1/2 and 3/4 of the steps."""
     rows = []
@@ -245,7 +260,7 @@ def make(
                 run_id = f"{arch}-{shortcut}-d{depth}-s{seed}"
                 errors = {"final_train_clean_top1_err": train, "final_test_top1_err": test}
                 run = run_row(run_id, arch, depth, shortcut, seed, **{"study": name, **errors, **values})
-                study.plan.append(PlanRow(run_id=run_id, arch=arch, depth=depth, shortcut=shortcut, seed=seed))
+                study.plan.append(plan_row(run))
                 study.runs.append(run)
                 study.curves.extend(curve_rows(run, every, noise))
     return study

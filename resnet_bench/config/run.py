@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -24,6 +25,9 @@ LATER = (
     "family", "optimizer", "schedule", "zero_init_residual", "weights", "frozen_parts", "crop_padding", "image_side",
     "images_per_class", "init_seed", "batch_seed", "builder", "builder_digest",
 )  # fmt: skip
+# What twins differ in: the shortcut, which alone makes a network plain or residual, and of the user's own networks
+# the function that builds each.
+OF_THE_ARM = ("arch", "shortcut", "builder", "builder_digest")
 AUGMENTATIONS = ("crop-flip", "crop", "resized-crop-flip", "none")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine")
@@ -141,10 +145,14 @@ class RunConfig:
         """What order and augmentation of the batches are drawn from."""
         return self.seed if self.batch_seed is None else self.batch_seed
 
-    def canonical_json(self) -> str:
-        """The configuration as JSON with sorted keys and no spaces: equal text means equal run."""
+    def canonical_json(self, but: Collection[str] = ()) -> str:
+        """The configuration as JSON with sorted keys and no spaces: equal text means equal run.
+
+        Args:
+            but: fields that are left out.
+        """
         told = [f.name for f in fields(self) if f.name not in LATER or getattr(self, f.name) != f.default]
-        values = {name: getattr(self, name) for name in told}
+        values = {name: getattr(self, name) for name in told if name not in but}
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -158,6 +166,15 @@ class RunConfig:
         """`<arch>-<shortcut>-d<depth>-s<seed>-<first 8 hex digits of the SHA-256 of canonical_json()>`."""
         digest = hashlib.sha256(self.canonical_json().encode()).hexdigest()[:8]
         return f"{self.arch}-{self.shortcut}-d{self.depth}-s{self.seed}-{digest}"
+
+    @functools.cached_property
+    def twin_digest(self) -> str:
+        """SHA-256 of what twins have in common: `canonical_json` without OF_THE_ARM.
+
+        Two runs of one depth, seed and setting are a fair comparison only if it is equal: steps, learning rate,
+        warm-up, batches, data and all else that was decided before the runs are then the same.
+        """
+        return hashlib.sha256(self.canonical_json(but=OF_THE_ARM).encode()).hexdigest()
 
     @property
     def title(self) -> str:

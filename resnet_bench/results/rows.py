@@ -72,6 +72,15 @@ class PlanRow:
     setting: str = column(
         "what the study varies, and the run's values, as in steps=400, lr=0.1; empty: nothing", default="", rule=SETTING
     )
+    rules: int = column(
+        "version of the rules of judgement when the run was planned; 0: it was not recorded", default=0, rule=Rule(0)
+    )
+    twin_digest: str = column(
+        "SHA-256 of the run's configuration without its networks' arch and shortcut: equal for twins; empty: not "
+        "recorded",
+        default="",
+        rule=DIGEST_OR_NONE,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,7 +402,7 @@ class TransferRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimRow:
-    """One claim of the paper and what this study's runs say of it, by rules that are the same for every study."""
+    """One claim and what this study's runs say of it, by rules that are the same for every study."""
 
     claim: str = column("short name of the claim", key=True)
     subject: str = column("the networks it is about, as in residual (A)", key=True)
@@ -402,17 +411,24 @@ class ClaimRow:
         key=True,
         default="",
     )
+    rules: int = column("version of the rules of judgement")
+    kind: str = column("paper: a claim of the paper; sound: whether the comparison is; beyond: not in the paper")
     statement: str = column("the claim in words")
-    verdict: str = column("supported, contradicted, undecided or not measured")
-    effect: float | None = column(
-        "mean over seeds of the difference that the test is about; of responses in logarithms", "points"
+    scope: str = column("after how much training, on what data: what the verdict is about")
+    verdict: str = column("supported, contradicted, no relevant difference, undecided or not measured, in this scope")
+    trained: str = column(
+        "the verdict on trained networks: the same, or not testable by this protocol; empty: no claim about training"
     )
-    low: float | None = column("lower end of its 95 % interval over seeds", "points")
-    high: float | None = column("upper end of its 95 % interval over seeds", "points")
-    n: int = column("seeds, or pairs of twins")
-    p: float | None = column("p-value of the test, one-sided, before correction")
-    p_holm: float | None = column("p-value corrected for all tests of the study (Holm)")
-    margin: float | None = column("difference that matters", "points")
+    trained_because: str = column("why the protocol reaches trained networks, or does not")
+    effect: float | None = column("mean over seeds of the difference that the test is about, in the row's unit")
+    low: float | None = column("lower end of its 95 % interval over seeds, before correction")
+    high: float | None = column("upper end of its 95 % interval over seeds, before correction")
+    unit: str = column("points (of error), times (a ratio, its mean is geometric), or % (of the way to chance)")
+    n: int = column("seeds")
+    nearest: str = column("the verdict that the data come nearest to, which p is of; empty: no test")
+    p: float | None = column("p-value of that verdict, two-sided, before correction")
+    p_holm: float | None = column("p-value corrected for all tests of the study (weighted Holm)")
+    margin: float | None = column("difference that matters, in the row's unit")
     test: str = column("the test, and on what")
     evidence: str = column("what was seen, in words")
 

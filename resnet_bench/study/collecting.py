@@ -71,14 +71,15 @@ def check_nothing_lost(study: StudyFolder) -> None:
 
 
 def collect_late(study: StudyFolder) -> None:
-    """Collect if runs were finished since that was done. Hold the study's lock.
+    """Collect if runs were finished since that was done, or if that was never done. Hold the study's lock.
 
     Raises:
-        UsageError: no run was finished yet; or see `collect`.
+        UsageError: no run was finished yet, nor has one a row of its curves; or see `collect`.
     """
-    if study.uncollected():
+    never = not (study.path / RUNS.file).exists() and (study.path / "runs").is_dir()
+    if study.uncollected() or (never and any(folder.table(CURVES).exists() for folder in study.run_folders())):
         collect(study)
-    elif not (study.path / RUNS.file).exists() and (study.path / "runs").is_dir():
+    elif never:
         raise UsageError(
             f"{study.path}: no run is finished yet ({study.progress()}); call again when one is (resnet-bench status)"
         )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from resnet_bench.analysis.rules import UNRECORDED, VERSION
 from resnet_bench.busy import busy
 from resnet_bench.config.run import RunConfig
 from resnet_bench.errors import UsageError
@@ -259,7 +260,7 @@ class StudyFolder:
         return read_csv(path, PLAN) if path.exists() else []
 
     def add_to_plan(self, runs: Sequence[RunConfig], settings: Mapping[str, str] = {}) -> None:
-        """Add runs to plan.csv; those that stand there already stay.
+        """Add runs to plan.csv; those that stand there already stay, with the rules that they were planned under.
 
         Args:
             runs: of the study.
@@ -284,9 +285,15 @@ class StudyFolder:
                 shortcut=run.shortcut,
                 seed=run.seed,
                 setting=setting,
+                rules=there.rules if there else self._rules_at_planning(run.run_id),
+                twin_digest=there.twin_digest if there else run.twin_digest,
             )
         write_atomically(self.path / PLAN.file, self.plan_csv(sorted(rows.values(), key=sort_key)))
         resum(self, PLAN.file)  # what is there stays whole while the new runs are done
+
+    def _rules_at_planning(self, run_id: str) -> int:
+        """The rules that stand now; of a run that has begun without being in the plan nobody knows which stood then."""
+        return UNRECORDED if self.run(run_id).config.exists() else VERSION
 
     def plan_csv(self, rows: Sequence[PlanRow]) -> bytes:
         """With a column that is later than the file only if some row needs it: studies from before keep their bytes."""

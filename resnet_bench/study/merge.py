@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from resnet_bench.busy import busy
@@ -156,7 +156,9 @@ def _joined_plans(into: StudyFolder, others: Sequence[StudyFolder]) -> list[Plan
                     f"{study.path}: {row.arch}-{row.depth} seed {row.seed} is planned with another configuration "
                     f"({row.run_id} instead of {cells[cell]}). Nothing was copied"
                 )
-            rows.setdefault(row.run_id, row)
+            known = rows.setdefault(row.run_id, row)
+            # The earliest plan counts: later rules were not there before the run was asked for.
+            rows[row.run_id] = replace(known, rules=min(known.rules, row.rules))
     return sorted(rows.values(), key=sort_key)
 
 

@@ -222,13 +222,18 @@ def _rows(kind: type[Row], value: Any, where: str, run_id: str, last: int) -> li
         ):
             raise Damaged(f"{there} is {_shown(row)}, not a row")
         try:
-            parsed = parse_row(kind, row, there)
+            parsed = parse_row(kind, {name: _measured(cell) for name, cell in row.items()}, there)
         except UsageError as error:
             raise Damaged(one_line(str(error)[:200])) from None
         if parsed.run_id != run_id or not 0 <= parsed.step <= last:
             raise Damaged(f"{there} is of run {parsed.run_id}, step {parsed.step}, not of {run_id} up to step {last}")
         rows.append(kind(**row))
     return rows
+
+
+def _measured(cell: Any) -> Any:
+    """What is too large to be a number counts as not measured, as in a CSV file."""
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _confusion(value: Any, num_classes: int, finished: bool) -> list[list[int]] | None:

@@ -17,7 +17,7 @@ from resnet_bench.results.rows import CurveRow, SignalRow
 from resnet_bench.training.evaluation import all_finite, evaluate
 from resnet_bench.training.optimizers import set_learning_rate
 from resnet_bench.training.schedule import learning_rate
-from resnet_bench.training.signals import BATCH, measure_signals, signal_steps
+from resnet_bench.training.signals import BATCH, FIRST_STEPS, measure_signals, signal_steps
 from resnet_bench.training.state import Job, Selected, TrainState
 from resnet_bench.training.step import TrainStep
 
@@ -55,11 +55,11 @@ def fit(state: TrainState, job: Job, sink: Sink) -> None:
     state.model.train()
     step = job.make_step(state)
     sink.built(step.build())
-    if state.step == 0 and not state.signals:
-        _add_signals(state, job)
     while state.diverged_step is None:
         if _row_is_due(state, job.config):
             _add_row(state, job, sink)
+        elif _signals_are_due(state, job.config):
+            _add_signals(state, job)
         if state.step == job.config.steps or state.diverged_step is not None:
             return
         with state.train_clock:
@@ -75,6 +75,11 @@ def _row_is_due(state: TrainState, config: RunConfig) -> bool:
     return state.step > state.row_step and (state.step % config.row_every == 0 or state.step == config.steps)
 
 
+def _signals_are_due(state: TrainState, config: RunConfig) -> bool:
+    last = state.signals[-1].step if state.signals else -1
+    return last < state.step and state.step in signal_steps(config.steps, config.row_every)
+
+
 def _is_edge(step: int, config: RunConfig) -> bool:
     return step == config.steps or any(step % period == 0 for period in _periods(config))
 
@@ -84,8 +89,9 @@ def _periods(config: RunConfig) -> list[int]:
 
 
 def _next_edge(step: int, config: RunConfig) -> int:
-    """The next step at which the host looks at what the device counted."""
-    return min(config.steps, *(step - step % period + period for period in _periods(config)))
+    """The next step at which the host looks at what the device counted, or at the network."""
+    first = (early for early in FIRST_STEPS if early > step)
+    return min(config.steps, *first, *(step - step % period + period for period in _periods(config)))
 
 
 def _train_until(edge: int, step: TrainStep, state: TrainState, job: Job, sink: Sink) -> None:
@@ -201,12 +207,15 @@ def _add_signals(state: TrainState, job: Job) -> None:
     """For the first images of those that rows are evaluated on, the same for all runs of a study.
 
     Not of networks that are trained in part: what their layers do is not what training does with them. Nor of those
-    that a function of the user's builds: which layers lie on their main path is not known.
+    that a function of the user's builds: which layers lie on their main path is not known. Nor once something is not
+    finite, of which the run hears at the next edge.
     """
     if job.config.frozen_parts or not isinstance(state.model, Net):
         return
     chosen = job.eval_sets.row_train
     with state.eval_clock:
+        if not state.is_finite():
+            return
         images = job.data.normalise(chosen.images[:BATCH])
         measured = measure_signals(state.model, images, chosen.labels[:BATCH], job.execution.precision)
     run: dict[str, Any] = {"run_id": job.config.run_id, "step": state.step}

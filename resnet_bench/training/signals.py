@@ -13,7 +13,8 @@ from resnet_bench.models import Net
 from resnet_bench.training.step import make_forward
 
 BATCH = 128  # images
-MIN_POINTS, MAX_POINTS = 4, 9  # of a run, the start included
+FIRST_STEPS = (0, 1, 2, 4, 8, 16)  # before the first step, and while a network that explodes does so
+MIN_POINTS, MAX_POINTS = 4, 9  # of a run, the start included, the other first steps not
 STEPS_PER_POINT = 100  # a point costs about as much as a step, so longer runs may have more of them
 
 
@@ -42,12 +43,12 @@ class LayerSignals:
 
 
 def signal_steps(steps: int, row_every: int) -> list[int]:
-    """The steps at which signals are measured: before the first one, at the first row, the last, and between."""
+    """The steps at which signals are measured: the first ones, the first row, the last step, and rows between."""
     rows = sorted({*range(row_every, steps + 1, row_every), steps})
     points = max(MIN_POINTS, min(MAX_POINTS, steps // STEPS_PER_POINT)) - 1
-    if len(rows) <= points:
-        return [0, *rows]
-    return [0, *sorted({rows[round(place * (len(rows) - 1) / (points - 1))] for place in range(points)})]
+    if len(rows) > points:
+        rows = [rows[round(place * (len(rows) - 1) / (points - 1))] for place in range(points)]
+    return sorted({*rows, *(step for step in FIRST_STEPS if step < steps)})
 
 
 def measure_signals(model: Net, images: Tensor, labels: Tensor, precision: str) -> list[LayerSignals]:

@@ -22,7 +22,7 @@ def test_a_shortcut_is_the_sweep_of_a_study_with_its_cost(word: str, study: str)
 
 def test_the_plan_of_the_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["demo", "--dry-run", "--device", "cpu", "--results", str(tmp_path / "results")]) == 0
-    assert "8 of 8 runs to do" in capsys.readouterr().out
+    assert "12 of 12 runs to do" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

@@ -16,11 +16,11 @@ def test_a_dry_run_says_the_order_and_what_fits_into_the_time(
 ) -> None:
     assert main([*WORDS, "--results", str(tmp_path), "--hours", "100000"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    titles = [line.removeprefix("to do  ").split("  ")[0] for line in lines[:8]]
+    titles = [line.removeprefix("to do  ").split("  ")[0] for line in lines[:12]]
     assert titles == [
-        f"{name} seed {seed}" for seed in (0, 1) for name in ("plain-56", "ResNet-56", "plain-20", "ResNet-20")
+        f"{name} seed {seed}" for seed in (0, 1, 2) for name in ("plain-56", "ResNet-56", "plain-20", "ResNet-20")
     ]
-    assert lines[-1] == "in 100000 h: everything complete (8 runs)"
+    assert lines[-1] == "in 100000 h: everything complete (12 runs)"
     assert main([*WORDS, "--results", str(tmp_path), "--hours", "0.000001"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "in 1e-06 h: no run finished"
     assert not list(tmp_path.iterdir())

@@ -8,13 +8,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resnet_bench import studies
 from resnet_bench.config.builders import source_digest
 from resnet_bench.config.differences import differences
-from resnet_bench.config.run import RunConfig, Variation
+from resnet_bench.config.run import OF_THE_ARM, RunConfig, Variation
 from resnet_bench.config.study import Networks, Protocol, Study, twins
 from resnet_bench.errors import UsageError
 from tests.conftest import ROOT, WriteModule
@@ -26,7 +27,7 @@ NAMES = {
     "cifar10-18-34-short": "850935eb1c001a09",
     "cifar10-paper": "34e5f1423b4fdacc",
     "cifar10-short": "ebe5b3da5dd28d7f",
-    "demo": "a869f8d757af81c3",
+    "demo": "4aeade273afaa3bd",
     "digits-full": "c7899b4cd15ea878",
     "digits-shortcuts": "3c5b55dee9a153e4",
     "fashion-mnist-short": "f041f8cf051a6d85",
@@ -146,6 +147,45 @@ def test_a_network_of_ones_own_takes_the_place_of_an_arm(write_module: WriteModu
         Networks(arms=("resnet18",), builders={"resnet18": "nets:f"})
     with pytest.raises(UsageError, match=r"^networks\.arms\.0: 'my-net': a network of your own has a name"):
         Networks(arms=("my-net",), depths=(1,), builders={"my-net": "nets:f"})
+
+
+# Another value of each field that is no matter of the arm; of a network that there is in two families.
+BASE = RunConfig(protocol="a/1", dataset="digits", arch="residual", depth=50, shortcut="b", seed=0, steps=100)
+OTHERS: dict[str, Any] = {
+    "protocol": "a/2", "dataset": "pets", "depth": 20, "seed": 1, "steps": 101, "batch_size": 64, "lr": 0.2,
+    "lr_drops": (50,), "lr_warmup": 0.01, "lr_warmup_error": 70.0, "lr_warmup_window": 50, "momentum": 0.8,
+    "weight_decay": 0.0, "augmentation": "none", "row_every": 10, "row_train_images": 50, "row_test_images": 50,
+    "final_train_images": 50, "family": "imagenet", "optimizer": "adam", "schedule": "cosine",
+    "zero_init_residual": True, "weights": "f" * 64, "frozen_parts": 1, "crop_padding": 2, "image_side": 16,
+    "images_per_class": 5, "init_seed": 3, "batch_seed": 3,
+}  # fmt: skip
+
+
+def test_the_digest_of_twins_changes_with_all_that_is_no_matter_of_the_arm() -> None:
+    assert OTHERS.keys() | set(OF_THE_ARM) == {field.name for field in dataclasses.fields(RunConfig)}
+    assert not OTHERS.keys() & set(OF_THE_ARM)
+    digests = {name: dataclasses.replace(BASE, **{name: value}).twin_digest for name, value in OTHERS.items()}
+    assert len({BASE.twin_digest, *digests.values()}) == len(OTHERS) + 1
+    assert dataclasses.replace(BASE, arch="plain", shortcut="none").twin_digest == BASE.twin_digest
+    assert {dataclasses.replace(BASE, shortcut=option).twin_digest for option in "abc"} == {BASE.twin_digest}
+    first, second = "1" * 64, "2" * 64
+    own = dataclasses.replace(
+        BASE, family="own", arch="mine", shortcut="none", builder="nets:one", builder_digest=first
+    )
+    twin = dataclasses.replace(own, arch="plain", builder="nets:other", builder_digest=second)
+    assert own.twin_digest == twin.twin_digest != BASE.twin_digest
+    told = json.loads(BASE.canonical_json())
+    text = json.dumps({k: v for k, v in told.items() if k not in ("arch", "shortcut")}, separators=(",", ":"))
+    assert BASE.twin_digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_twins_of_the_built_in_studies_are_equal_in_all_else(name: str) -> None:
+    """The paper's warm-up of 110 layers too: it goes by depth."""
+    study, runs = studies.find(name), studies.find(name).runs()
+    cells = {(run.depth, run.seed, study.setting_of(run)) for run in runs}
+    assert len(runs) == len(cells) * len(study.networks.arms)
+    assert len({(run.depth, run.seed, run.twin_digest) for run in runs}) == len(cells)
 
 
 def test_a_flag_for_what_the_study_varies_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,9 +15,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from resnet_bench.analysis.findings import claim_row
 from resnet_bench.report import canvas, markdown
+from resnet_bench.report.cards import groups
+from resnet_bench.report.claims_table import claims_table
 from resnet_bench.report.document import Document, Picture, Section
 from resnet_bench.report.html import to_html
+from resnet_bench.report.limitations import Limit
 from resnet_bench.report.page import to_page
 from resnet_bench.report.tables import TextTable, to_latex, to_markdown
 from resnet_bench.terminal import columns
@@ -72,7 +77,20 @@ def a_table(name: str) -> TextTable:
 def a_document(name: str) -> Document:
     errors = Section("Errors", [name], [Picture("curves", name, name)], {"errors": a_table(name)})
     sections = [errors, Section("Missing", ["-"])]
-    return Document(name=name, verdict=name, facts=[name, name], sections=sections, sources=["runs.csv"])
+    row = claim_row("twins", name, name, name, name, n=2)
+    row = replace(row, verdict="supported", effect=1.0, unit="points")
+    return Document(
+        name=name,
+        verdict=name,
+        facts=[name, name],
+        sections=sections,
+        sources=["runs.csv"],
+        limitations=[Limit(name, name)],
+        cards=groups([row]),
+        not_measured=f"Not measured: {name}.",
+        claims_table=claims_table([row], name),
+        rules=[name],
+    )
 
 
 @FUZZ

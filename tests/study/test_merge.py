@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from resnet_bench.analysis.rules import VERSION
 from resnet_bench.cli import main
 from resnet_bench.config.run import RunConfig
 from resnet_bench.config.study import Protocol, Study
@@ -19,7 +20,7 @@ from resnet_bench.data.dataset import Dataset
 from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import EAGER
 from resnet_bench.files import write_json
-from resnet_bench.results.tables import RUNS, read_csv
+from resnet_bench.results.tables import PLAN, RUNS, read_csv, to_csv
 from resnet_bench.study import merge as merge_module
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.merge import Merged, merge
@@ -83,6 +84,44 @@ def test_only_what_lacks_is_copied(copies: Path) -> None:
     merged = merge(a, [b])
     assert sorted(run_id.split("-")[3] for run_id in merged.copied) == ["s1", "s1"] and merged.already == 2
     assert kept.items() <= contents(a.path / "runs").items() and verify(a) == []
+
+
+def planned(folder: StudyFolder) -> dict[int, set[int]]:
+    """The versions of the rules that its runs were planned under, by seed."""
+    found: dict[int, set[int]] = {}
+    for row in folder.read_plan():
+        found.setdefault(row.seed, set()).add(row.rules)
+    return found
+
+
+def replan(folder: StudyFolder, rules: int) -> None:
+    """As if it had been planned under other rules; 0: before that was recorded."""
+    rows = [dataclasses.replace(row, rules=rules, twin_digest=row.twin_digest if rules else "")
+            for row in folder.read_plan()]  # fmt: skip
+    later = () if rules else ("setting", "rules", "twin_digest")
+    columns = [name for name in PLAN.columns if name not in later]
+    (folder.path / PLAN.file).write_text(to_csv(PLAN, rows, columns))
+    with folder.lock():
+        merge_module.collect(folder)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_two_machines_planned_has_the_earlier_rules(copies: Path, first: bool) -> None:
+    a, b, into = studies(copies, "a", "b", "into")
+    replan(b, VERSION + 1)
+    merge(into, [a, b] if first else [b, a])
+    assert planned(into) == {0: {VERSION}, 1: {VERSION + 1}} and verify(into) == []
+
+
+def test_a_plan_from_before_the_rules_were_recorded_stays_that(copies: Path) -> None:
+    a, b, again = studies(copies, "a", "b", "again")
+    shutil.copytree(a.path, again.path)
+    replan(a, 0)
+    before = (a.path / PLAN.file).read_bytes()
+    merge(a, [again])
+    assert (a.path / PLAN.file).read_bytes() == before
+    merge(a, [b])
+    assert planned(a) == {0: {0}, 1: {VERSION}} and verify(a) == []
 
 
 def test_a_run_that_was_only_begun_makes_way_for_a_finished_one(copies: Path) -> None:

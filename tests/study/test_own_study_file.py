@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_bench.analysis.claims import judge
+from resnet_bench.analysis.claims import judge_study
 from resnet_bench.config.builders import find_source
 from resnet_bench.config.study import Study
 from resnet_bench.data.sources import find_source as find_data
@@ -45,8 +45,8 @@ def test_a_study_file_with_networks_and_data_of_ones_own(write_module: WriteModu
     assert do(tmp_path / "results", source.load(None), runs).failed == []
     frames = load(tmp_path / "results")
     assert frames.arms == [("plain", "none"), ("residual", "a"), ("linear", "none")] and len(frames.finished) == 12
-    claims = {row.claim: row for row in judge(frames.runs)}
-    assert claims["fair"].verdict == "supported" and claims["twins"].n == 4
+    claims = {row.claim: row for row in judge_study(frames)}
+    assert claims["fair"].verdict == "supported" and claims["twins"].n == 2
     edit(nets, "another source")
     with pytest.raises(UsageError, match=f"another source of {nets}:plain"):
         do(tmp_path / "results", source.load(None), study.runs(source.name))

@@ -23,8 +23,11 @@ from resnet_bench.errors import Failure, UsageError
 from resnet_bench.execution import EAGER
 from resnet_bench.executors import jobs
 from resnet_bench.files import fsync_folder, publish, write_atomically
+from resnet_bench.frames import load
+from resnet_bench.results.tables import RUNS
 from resnet_bench.study import sweep as sweep_module
 from resnet_bench.study.checks import check_writable
+from resnet_bench.study.collecting import collect_late
 from resnet_bench.study.folder import StudyFolder
 from resnet_bench.study.lock import Gone, Taken, holding, is_held
 from resnet_bench.study.plan import Plan
@@ -261,6 +264,51 @@ def test_the_study_itself_may_lie_on_another_disk(tmp_path: Path, small_run: Run
 # ---------------------------------------------------------------------------------------------- looking on
 
 
+def test_the_curves_so_far_of_unfinished_runs_are_read_and_nothing_else_changes(
+    tmp_path: Path, small_run: RunConfig, small_data: Dataset, meanwhile: Meanwhile
+) -> None:
+    study, found = StudyFolder(tmp_path / "tiny"), []
+
+    def look_on(folder: Path) -> None:
+        with study.lock():
+            collect_late(study)
+        assert verify(study) == []
+        found.append(load(study.path))
+
+    runs = twins(small_run)
+    for arch in ("plain", "residual"):  # of nothing finished, and of one run
+        meanwhile(look_on, arch)
+        do(study.path, small_data, [run for run in runs if run.arch == arch])
+    first, second = (frames.unfinished_curves for frames in found)
+    assert list(first["run_id"]) == [runs[0].run_id] and list(first["step"]) == [4]
+    assert list(second["run_id"]) == [runs[1].run_id] and list(second["step"]) == [4]
+    columns = ["arch", "depth", "shortcut", "seed"]
+    assert second[columns].to_numpy().tolist() == [["residual", 8, "a", 0]]
+    assert found[1].curves.dtypes.equals(found[0].curves.dtypes) and list(second) == list(found[1].finished_curves)
+    assert list(found[1].finished_curves["step"]) == [4, 8, 12] and len(found[1].curves) == 4
+    whole = load(study.path)
+    assert len(whole.curves) == 6 and not len(whole.unfinished_curves) and verify(study) == []
+
+
+def test_curves_of_another_run_in_an_unfinished_ones_folder_are_refused(
+    tmp_path: Path, small_run: RunConfig, small_data: Dataset
+) -> None:
+    study, (plain, residual) = StudyFolder(tmp_path / "tiny"), twins(small_run)
+    do(study.path, small_data, [plain])
+    study.add_to_plan([plain, residual])
+    shutil.copytree(study.run(plain.run_id).path, study.run(residual.run_id).path)
+    with pytest.raises(UsageError, match=rf"{residual.run_id}/curves\.csv: holds rows of run '{plain.run_id}'"):
+        load(study.path)
+
+
+def test_a_report_of_runs_without_a_row_is_refused(tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path / "tiny")
+    (study.path / "runs" / "begun").mkdir(parents=True)
+    with study.lock(), pytest.raises(UsageError, match="no run is finished yet"):
+        collect_late(study)
+    assert not (study.path / RUNS.file).exists()
+
+
 def test_what_is_in_work_is_told_from_what_is_wrong(
     tmp_path: Path, small_run: RunConfig, small_data: Dataset, meanwhile: Meanwhile, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,7 +326,7 @@ def test_what_is_in_work_is_told_from_what_is_wrong(
     (verified, status, report) = words
     assert verified[0] == 0 and "0 of 1 planned runs are finished; 1 in work, not checked" in verified[1]
     assert "1 running" in status[1]
-    assert report[0] == 2 and "no run is finished yet (in work: 1 of 1 planned)" in report[2]
+    assert report[0] == 0 and "in work: 1 of 1 planned" in report[1]  # the curves so far
     words.clear()
     meanwhile(look_on, "residual")  # of an old study, to which runs are added
     do(place, small_data, twins(small_run))
@@ -402,7 +450,7 @@ def test_a_file_system_without_locks_is_found_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: str
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", failing(fcntl.flock, getattr(errno, code)))
-    words = ["sweep", "--study", "demo", "--depths", "8", "--results", str(tmp_path / "results"), "--device", "cpu"]
+    words = ["sweep", "--study", "demo", "--depths", "8", "--results", str(tmp_path / "results"), "--threads", "1"]
     assert main(words) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path / 'results' / 'demo'} cannot be locked: {os.strerror(getattr(errno, code))}" in error

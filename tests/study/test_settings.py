@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from resnet_bench.analysis.rules import VERSION
 from resnet_bench.config.run import RunConfig
 from resnet_bench.data.builtin import synthetic
 from resnet_bench.data.dataset import Dataset
@@ -18,7 +19,8 @@ from resnet_bench.executors.local import collect_now, open_plan, sweep
 from resnet_bench.executors.ray.shared import Demand, Flag, Settled, Shared, Terms, versions
 from resnet_bench.executors.ray.worker import do_run, settle
 from resnet_bench.results.rows import PlanRow, RunRow
-from resnet_bench.results.tables import CURVES, PLAN, read_csv, write_csv
+from resnet_bench.results.tables import CURVES, PLAN, read_csv, to_csv, write_csv
+from resnet_bench.study import folder as folder_module
 from resnet_bench.study.checks import check
 from resnet_bench.study.collecting import collect
 from resnet_bench.study.folder import StudyFolder
@@ -189,7 +191,7 @@ def test_a_setting_is_written_where_there_is_one_and_stays(tmp_path: Path, small
     study, runs = StudyFolder(place), [replace(small_run, lr=lr) for lr in (0.1, 0.2)]
     settings = {run.run_id: f"lr={run.lr}" for run in runs}
     study.add_to_plan([replace(small_run, seed=1)])
-    assert (place / PLAN.file).read_text().splitlines()[0] == "run_id,family,arch,depth,shortcut,seed"
+    assert (place / PLAN.file).read_text().splitlines()[0] == "run_id,family,arch,depth,shortcut,seed,rules,twin_digest"
     study.add_to_plan(runs, settings)
     assert {row.run_id: row.setting for row in study.read_plan()} == {
         replace(small_run, seed=1).run_id: "",
@@ -199,6 +201,35 @@ def test_a_setting_is_written_where_there_is_one_and_stays(tmp_path: Path, small
     assert {row.setting for row in study.read_plan()} == {"", "lr=0.1", "lr=0.2"}
     with pytest.raises(UsageError, match=r"residual-8 seed 0 with lr=0\.1 stands there with another configuration"):
         study.add_to_plan([replace(small_run, steps=3)], {replace(small_run, steps=3).run_id: "lr=0.1"})
+
+
+def test_a_plan_keeps_the_rules_that_stood_when_each_run_was_planned(
+    tmp_path: Path, small_run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, later = StudyFolder(tmp_path), replace(small_run, seed=1)
+    study.add_to_plan([small_run])
+    before = (tmp_path / PLAN.file).read_bytes()
+    monkeypatch.setattr(folder_module, "VERSION", VERSION + 1)
+    study.add_to_plan([small_run])
+    assert (tmp_path / PLAN.file).read_bytes() == before
+    study.add_to_plan([small_run, later])
+    assert [(row.seed, row.rules, row.twin_digest) for row in study.read_plan()] == [
+        (0, VERSION, small_run.twin_digest), (1, VERSION + 1, later.twin_digest)
+    ]  # fmt: skip
+
+
+def test_a_study_from_before_gets_the_columns_with_the_first_run_that_is_added(
+    tmp_path: Path, small_run: RunConfig
+) -> None:
+    study, later = StudyFolder(tmp_path), replace(small_run, seed=1)
+    row = PlanRow(run_id=small_run.run_id, arch="residual", depth=8, shortcut="a", seed=0)
+    older = ["run_id", "arch", "depth", "shortcut", "seed"]
+    (tmp_path / PLAN.file).write_text(to_csv(PLAN, [row], older))
+    study.add_to_plan([small_run])
+    assert (tmp_path / PLAN.file).read_text() == to_csv(PLAN, [row], older)
+    study.add_to_plan([small_run, later])
+    assert (tmp_path / PLAN.file).read_text().splitlines()[0] == ",".join([*older, "rules", "twin_digest"])
+    assert [(row.rules, row.twin_digest) for row in study.read_plan()] == [(0, ""), (VERSION, later.twin_digest)]
 
 
 def test_a_setting_that_no_study_has_is_refused(tmp_path: Path) -> None:

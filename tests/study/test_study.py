@@ -176,7 +176,7 @@ def test_a_results_folder_that_cannot_be_written_is_found_before_training(tmp_pa
 def test_studies_hold_the_runs_that_the_documents_name() -> None:
     sizes = {name: len(find(name).runs()) for name in names()}
     assert sizes == {
-        "demo": 8, "cifar10-short": 30, "cifar10-paper": 50, "fashion-mnist-short": 4,
+        "demo": 12, "cifar10-short": 30, "cifar10-paper": 50, "fashion-mnist-short": 4,
         "cifar10-18-34-short": 4, "digits-full": 50, "digits-shortcuts": 27,
     }  # fmt: skip
     for study in map(find, names()):
