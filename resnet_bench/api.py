@@ -175,8 +175,9 @@ def load_study(folder: Place) -> StudyFrames:
 def judge(frames: StudyFrames) -> pd.DataFrame:
     """What the runs say of the paper's claims: a row for each, with the columns of claims.csv. Needs no torch.
 
-    Effects are in points of error, or as the row's `statement` says; intervals are of 95 %. A study that varies
-    fields of its runs is judged within each `setting`.
+    `verdict` is the one on these runs, in the row's `scope`; `trained` is that on trained networks, or "not testable".
+    Effects are in the row's `unit`; intervals are of 95 %. A study that varies fields of its runs is judged within each
+    `setting`.
 
     >>> import resnet_bench as rb
     >>> claims = rb.judge(rb.load_study("results/digits-full"))

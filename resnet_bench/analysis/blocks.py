@@ -19,12 +19,16 @@ def by_seed(runs: pd.DataFrame, arm: Arm, column: str) -> pd.DataFrame:
 def complete(table: pd.DataFrame) -> pd.DataFrame:
     """The table without gaps.
 
-    Incomplete seeds are left out while two complete ones remain; else the depths that lack most, down to two.
+    Incomplete seeds are left out while two complete ones remain; else the depths that lack most, down to two. Where no
+    two seeds share two depths, seeds that have all depths keep them.
     """
+    all_depths = table.dropna(axis=0)
     while table.isna().to_numpy().any():
         whole = table.dropna(axis=0)
-        if len(whole) >= 2 or table.shape[1] <= 2:
+        if len(whole) >= 2:
             return whole
+        if table.shape[1] <= 2:
+            return all_depths if len(all_depths) else whole
         lacking = table.isna().sum()
         table = table.drop(columns=lacking[lacking == lacking.max()].index[-1])
     return table

@@ -1,22 +1,18 @@
-"""The paper's claims, and the verdict of a study's runs on each, by rules that were fixed before the runs: `RULES`."""
+"""The claims, and the verdict of a study's runs on each, by rules that are the same for every study: `RULES`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from resnet_bench.analysis.blocks import by_seed, complete, left_out, numbers
-from resnet_bench.analysis.causes import CAUSE_RULES, causes
+from resnet_bench.analysis.blocks import by_seed, complete, left_out
+from resnet_bench.analysis.contrasts import deciding_pair, degrades, gap_grows, holds, stuck, twins_differ
+from resnet_bench.analysis.fairness import FAIR_RULES, differences, fairness, uneven
 from resnet_bench.analysis.findings import (
-    ALPHA,
-    CONTRADICTED,
-    MAX_SEEDS,
-    SUPPORTED,
+    NOT_MEASURED,
+    NOT_TESTABLE,
     Finding,
     claim_row,
     decide,
@@ -24,59 +20,75 @@ from resnet_bench.analysis.findings import (
     with_effect,
 )
 from resnet_bench.analysis.operations import OPERATION_RULES, operations
-from resnet_bench.analysis.statistics import (
-    Floats,
-    Interval,
-    effect_size,
-    flips_in_words,
-    page_test,
-    seeds_needed,
-    sign_flip_test,
-    sign_flip_z,
-    spread,
-)
-from resnet_bench.frames import StudyFrames
+from resnet_bench.analysis.rules import ALPHA, DATE, FIRST, MARGIN, OTHERS, SECOND, SHARES, STUCK, VERSION
+from resnet_bench.analysis.scope import SCOPE_RULES, Scope, scope_of
+from resnet_bench.analysis.signals import SIGNAL_RULES, signals
+from resnet_bench.analysis.statistics import FINEST, Floats, Interval
+from resnet_bench.errors import UsageError
+from resnet_bench.frames import StudyFrames, arms_in
 from resnet_bench.networks import CIFAR, OWN, PLAIN, Arm, arm_name, display_name
 from resnet_bench.results.rows import ClaimRow
 
-MARGIN = 0.5  # points
-NONE = pd.DataFrame()
 RULES = (
-    "Errors are those at the last step in percent, differences are in points. A run that diverged counts as what it "
-    "is, an error at chance. What is compared over depths is complete: the same depths in every seed; incomplete seeds "
-    "are left out while two complete ones remain, else the depths that lack most, and the evidence says so.",
-    f"A test is taken at {ALPHA}, corrected for the number of tests in the study (Holm). A difference of up to "
-    f"{MARGIN} points does not matter: on CIFAR-10 two seeds of one network differ by 0.2 to 0.3 points.",
-    "A trend over depth (plain nets degrade; the gap to their residual twins grows) is tested by Page's test, exactly "
-    "up to 12 depths, with seeds as blocks. It is supported if the test says so and the deepest net is worse than the "
-    "shallowest by more than the margin in the mean, contradicted if the 95 % interval of that difference over seeds "
-    "lies below the margin.",
-    "That residual nets do not degrade is supported if the deepest is not worse than the shallowest by the margin "
-    "(non-inferiority, Student's t over seeds; without any spread over seeds the mean decides), contradicted if the "
-    "95 % interval of the difference lies above it.",
-    "That a residual net is better than its plain twin is supported by sign flips over all pairs (depth x seed), exact "
-    "up to 36 pairs, and contradicted if the 95 % interval of the difference over seeds lies below 0.",
-    "That the comparison is fair is no matter of chance: parameters, multiply-adds, initial weights and batches of all "
-    "twins are equal, or they are not.",
-    *CAUSE_RULES,
+    f"Rules of version {VERSION}, of {DATE}. Errors are those at the last step in percent, differences are in points. "
+    "A run that diverged counts as what it is, an error at guessing, and is never left out. What is compared over "
+    "depths is complete: the same depths in every seed; incomplete seeds are left out while two complete ones "
+    "remain, else the depths that lack most, and the evidence says so.",
+    "The seed is the unit: from each seed one number is taken, and tests are Student's, two-sided, over these numbers. "
+    "Their spread is taken to be no smaller than one image's worth of error. One seed gives differences and no "
+    "judgement.",
+    f"A difference of up to {MARGIN} points does not matter: on CIFAR-10 two seeds of one network differ by 0.2 to 0.3 "
+    "points. Supported: the effect is on the claim's side by more than the margin. Contradicted: it is on the other "
+    "side by more than the margin. No relevant difference: it is within the margin. Undecided: none of these can be "
+    "said; how many seeds a study would need to say the nearest is an estimate that takes the mean and the spread of "
+    "these few seeds for the true ones.",
+    f"False verdicts of a study, all its tests together, are held to {ALPHA:.0%} (weighted Holm over the p-values of "
+    "the verdicts that the data come nearest to). That the training error of plain nets rises with depth holds "
+    f"{SHARES[FIRST]:.0%} of this level, that the gap to their residual twins grows {SHARES[SECOND]:.0%} (of several "
+    f"shortcut options the first), all others together {SHARES[OTHERS]:.0%}; what a decided claim held goes to the "
+    "undecided ones. The level holds for one look at seeds whose number was fixed before: who adds seeds until "
+    "something is decided is wrong more often.",
+    "That an error, or the gap between twins, rises with depth: deepest minus shallowest. No relevant difference asks "
+    "for every pair of depths to be within the margin.",
+    "That an error does not rise with depth: every pair of depths, deeper minus shallower, is below the margin (each "
+    "at the whole level). Contradicted: some pair rises by more than the margin; the end points have half of the "
+    "level, all other pairs together the other half.",
+    "That residual nets are better than their plain twins: plain minus residual in the mean over depths.",
+    f"A network whose error is at least {STUCK:.0%} of that of guessing in every seed has learned nothing, and nothing "
+    "is concluded from its error staying there: no equality, no gap that grows because residual nets are at guessing, "
+    "or shrinks because plain nets are.",
+    *FAIR_RULES,
+    *SCOPE_RULES,
+    *SIGNAL_RULES,
     *OPERATION_RULES,
-    "All else is undecided, and how many seeds would decide is an estimate from those there are. One seed gives "
-    "differences and no judgement: with it nobody can tell luck from effect.",
 )
 TRAIN, TEST = "final_train_clean_top1_err", "final_test_top1_err"
 ERRORS = {TRAIN: "training", TEST: "test"}
-MATCHED = ("params", "macs", "init_digest", "batches_digest")
+IMAGES = {TRAIN: "final_train_clean_images", TEST: "final_test_images"}
+SUFFIX = {TRAIN: "train", TEST: "test"}
+ENDS = "deepest minus shallowest, t over seeds"
 
 
 def judge_study(frames: StudyFrames) -> list[ClaimRow]:
-    """A row for each claim, within each setting where a study varies fields; corrected over all its tests."""
-    return decide(
-        [
-            replace(found, row=replace(found.row, setting=part.setting))
-            for part in frames.parts
-            for found in _on_everything(part.runs, part.signals, part.construction, part.lesions)
-        ]
-    )
+    """A row for each claim, within each setting where a study varies fields; corrected over all its tests.
+
+    Raises:
+        UsageError: the study was planned under rules that this package does not know.
+    """
+    newest = int(frames.plan["rules"].max()) if len(frames.plan) else VERSION
+    if newest > VERSION:
+        raise UsageError(
+            f"study {frames.name}: plan.csv says that it was planned under rules {newest}, and this package has rules "
+            f"{VERSION}; judge it with the package that it was planned with, or a newer one"
+        )
+    parts = frames.parts
+    findings = [(place, found) for place, part in enumerate(parts) for found in _on_frames(part)]
+    scopes = [scope_of(part.runs, part.curves) for part in parts]
+    rows = decide([found for _, found in findings])
+    return [
+        replace(_in_scope(row, found, scopes[place]), setting=parts[place].setting)
+        for row, (place, found) in zip(rows, findings, strict=True)
+    ]
 
 
 def rules(frames: StudyFrames) -> Sequence[str]:
@@ -86,47 +98,51 @@ def rules(frames: StudyFrames) -> Sequence[str]:
     return [
         *RULES,
         f"This study varies {' and '.join(frames.axes)}: a claim is judged within each setting by itself, from the "
-        f"runs of that setting alone; the correction (Holm) is for the tests of all {len(frames.settings)} settings "
-        "together.",
+        f"runs of that setting alone; the correction is for the tests of all {len(frames.settings)} settings together, "
+        "among which each share of the level is divided.",
     ]
 
 
-def judge(
-    runs: pd.DataFrame, signals: pd.DataFrame = NONE, construction: pd.DataFrame = NONE, lesions: pd.DataFrame = NONE
-) -> list[ClaimRow]:
-    """A row for each claim on runs of one setting.
-
-    Args:
-        runs: with the columns of runs.csv, of one protocol and one data set.
-        signals: with those of signals.csv, like the others without rows where nothing was recorded.
-        construction: with those of construction.csv.
-        lesions: with those of lesions.csv.
-    """
-    return decide(_on_everything(runs, signals, construction, lesions))
-
-
-def _on_everything(
-    runs: pd.DataFrame, signals: pd.DataFrame, construction: pd.DataFrame, lesions: pd.DataFrame
-) -> list[Finding]:
+def _on_frames(part: StudyFrames) -> list[Finding]:
+    digests = part.plan.set_index("run_id")["twin_digest"]
+    runs = part.runs.assign(twin_digest=part.runs["run_id"].map(digests).fillna(""))
     known = _with_chance(runs)
-    return [*_findings(known), *causes(known, signals), *operations(known, construction, lesions)]
+    no_twins = {arm: why for arm in arms_in(known) if arm != PLAIN and (why := _no_twins(known, arm))}
+    return [
+        *_findings(known, no_twins),
+        *signals(known, part.signals, no_twins),
+        *operations(known, part.construction, part.lesions, no_twins),
+    ]
 
 
-def _findings(runs: pd.DataFrame) -> Iterator[Finding]:
+def _no_twins(runs: pd.DataFrame, arm: Arm) -> str:
+    """Why networks of an arm cannot be compared with plain ones as twins; "" if they can."""
+    apart = differences(runs, arm)
+    return f"not applicable, for these are no twins: they differ in {'; '.join(apart)}" if apart else ""
+
+
+def _in_scope(row: ClaimRow, found: Finding, scope: Scope) -> ClaimRow:
+    if row.verdict == NOT_MEASURED:
+        return row
+    row = replace(row, scope=scope.words)
+    if not found.of_training:
+        return row
+    return replace(row, trained=row.verdict if scope.trained else NOT_TESTABLE, trained_because=scope.because)
+
+
+def _findings(runs: pd.DataFrame, no_twins: Mapping[Arm, str]) -> Iterator[Finding]:
     about = runs[(runs["family"] != OWN) | (runs["arch"] == "residual")]  # of others the paper says nothing
     arms = sorted({arm for arm in zip(about["arch"], about["shortcut"], strict=True) if arm != PLAIN})
-    for column, kind in ERRORS.items():
-        statement, chance = f"the {kind} error of plain nets rises with depth", _at_chance(runs, [PLAIN])
-        yield _trend("plain-degrades", "plain", statement, by_seed(runs, PLAIN, column), column, chance)
+    for column in ERRORS:
+        yield _degrades(runs, column)
     for arm in arms or [("residual", "a")]:
-        name = arm_name(arm)
         for column in ERRORS:
-            yield _holds(name, arm, runs, column)
+            yield _holds(arm, runs, column)
         for column in ERRORS:
-            yield _gap(name, arm, runs, column)
-        yield _twins(name, arm, runs)
-        if arm == ("residual", "a"):
-            yield _fair(name, arm, runs)
+            found = _gap(arm, runs, column, no_twins.get(arm, ""))
+            yield found if arm in arms[:1] else replace(found, place=OTHERS)
+        yield _twins(arm, runs, no_twins.get(arm, ""))
+        yield from fairness(runs, arm, differences(runs, arm))
 
 
 # ---------------------------------------------------------------------------------------------- what is compared
@@ -145,184 +161,165 @@ def _at_chance(runs: pd.DataFrame, arms: Sequence[Arm]) -> str:
     """`; 2 runs diverged and count as chance`, or ""."""
     chosen = pd.concat([runs[(runs["arch"] == arch) & (runs["shortcut"] == shortcut)] for arch, shortcut in arms])
     number = int((chosen["status"] == "diverged").sum())
-    return f"; {number} run{'s' if number > 1 else ''} diverged and count as chance" if number else ""
+    if not number:
+        return ""
+    return "; 1 run diverged and counts as chance" if number == 1 else f"; {number} runs diverged and count as chance"
 
 
-def _ends(table: pd.DataFrame) -> Floats:
-    """Deepest minus shallowest, by seed."""
-    values = table.to_numpy(dtype=float)
-    return np.asarray(values[:, -1] - values[:, 0], dtype=np.float64)
+def _chance(runs: pd.DataFrame) -> float:
+    """The error of guessing, in percent."""
+    return 100 * (1 - 1 / float(runs["num_classes"].max()))
 
 
-# ---------------------------------------------------------------------------------------------- the claims
+def _finest(runs: pd.DataFrame, column: str) -> float:
+    """Points of error that one image makes."""
+    images = runs[IMAGES[column]].dropna()
+    return 100 / float(images.min()) if len(images) else FINEST
 
 
 def _too_little(table: pd.DataFrame, whole: pd.DataFrame, what: str) -> str:
     """Why a table over seeds and depths cannot be judged at all; "" if it can."""
     if table.empty:
-        return f"no run of {what} has finished"
+        return f"no {'pair' if what.startswith('plain and') else 'run'} of {what} has finished"
     if table.shape[1] < 2:
         return f"{what} finished at one depth only ({table.columns[0]})"
     return "" if len(whole) else f"no seed of {what} has finished at two depths"
 
 
-def _change(name: str, table: pd.DataFrame, differences: Floats) -> str:
-    shallow, deep = (table.iloc[:, index] for index in (0, -1))
-    text = (
-        f"{name} {shallow.mean():.2f} % at depth {table.columns[0]}, {deep.mean():.2f} % at depth {table.columns[-1]} "
-        f"({differences.mean():+.2f} points"
-    )
-    size = effect_size(differences)
-    return text + (f", d = {size:.1f})" if math.isfinite(size) else ")")
+def _uneven(runs: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Why networks of different depths cannot be compared; "" if they can."""
+    apart = dict.fromkeys(found for arm in arms for found in uneven(runs, arm))
+    return f"not applicable, for depths were not trained alike: they differ in {'; '.join(apart)}" if apart else ""
 
 
-def _trend(claim: str, subject: str, statement: str, table: pd.DataFrame, column: str, more: str) -> Finding:
-    """Page's test over depth, seeds as blocks (section 1, figure 1; section 4.2, figure 6 left)."""
-    claim, what = f"{claim}-{'train' if column == TRAIN else 'test'}", f"{ERRORS[column]} error"
+def _errors(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 9.95 else f"{value:.2f}"
+
+
+def _by_depth(table: pd.DataFrame, unit: str) -> str:
+    """`0.00 % at depth 20, 0.45 at 32, 89.1 at 110`: the means over seeds."""
+    means = [(int(depth), _errors(float(table[depth].mean()))) for depth in table.columns]
+    (shallow, first), *others = means
+    return ", ".join([f"{first} {unit} at depth {shallow}", *(f"{mean} at {depth}" for depth, mean in others)])
+
+
+def _at_guessing(tables: Mapping[Arm, pd.DataFrame], chance: float) -> str:
+    """`; at guessing in every seed: plain-110`, or ""."""
+    names = [
+        display_name(arm[0], int(depth), arm[1])
+        for arm, table in tables.items()
+        for depth, is_stuck in zip(table.columns, stuck(table.to_numpy(dtype=float), chance), strict=True)
+        if is_stuck
+    ]
+    return f"; at guessing in every seed: {', '.join(names)}" if names else ""
+
+
+# ---------------------------------------------------------------------------------------------- the claims
+
+
+def _degrades(runs: pd.DataFrame, column: str) -> Finding:
+    """Deepest against shallowest (section 1, figure 1; section 4.2, figure 6 left)."""
+    claim = f"plain-degrades-{SUFFIX[column]}"
+    statement = f"the {ERRORS[column]} error of plain nets rises with depth, from the shallowest to the deepest"
+    table = by_seed(runs, PLAIN, column)
     whole = complete(table)
-    if reason := _too_little(table, whole, subject):
-        return Finding(claim_row(claim, subject, statement, "Page's test over depth, seeds as blocks", reason))
-    differences = _ends(whole)
-    interval = Interval.of(differences)
-    evidence = _change("gap in the " + what if "gap" in claim else what, whole, differences)
-    trend = page_test(whole.to_numpy(dtype=float))
-    kind = "" if trend.exact else ", normal approximation"
-    test = f"Page's test over depths {numbers(whole.columns)}, seeds as blocks{kind}"
-    row = claim_row(claim, subject, statement, test, evidence + left_out(table, whole) + more)
-    row = with_effect(row, interval, MARGIN)
-    if interval.n == 1:
-        return one_seed(row)
-    return Finding(
-        replace(row, p=trend.p),
-        contradicted=interval.high < MARGIN,
-        matters=interval.mean > MARGIN,
-        seeds_needed=lambda alpha: (
-            seeds_needed(trend.blocks, trend.z, 1 / math.factorial(trend.treatments), alpha)
-            if interval.mean > MARGIN
-            else None
-        ),
-    )
+    if reason := _too_little(table, whole, "plain") or _uneven(runs, [PLAIN]):
+        return Finding(claim_row(claim, "plain", statement, ENDS, reason))
+    chance = _chance(runs)
+    more = f"{left_out(table, whole)}{_at_chance(runs, [PLAIN])}{_at_guessing({PLAIN: whole}, chance)}"
+    row = _of_ends(claim, "plain", statement, whole, f"{ERRORS[column]} error {_by_depth(whole, '%')}", more)
+    if len(whole) == 1:
+        return one_seed(row, of_training=True)
+    evidence = degrades(whole.to_numpy(dtype=float), MARGIN, _finest(runs, column), chance)
+    return Finding(row, evidence, place=FIRST if column == TRAIN else OTHERS, of_training=True)
 
 
-def _holds(subject: str, arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
-    """Non-inferiority of the deepest (section 4.2, figure 6 middle)."""
-    claim = f"residual-holds-{'train' if column == TRAIN else 'test'}"
+def _of_ends(claim: str, subject: str, statement: str, whole: pd.DataFrame, evidence: str, more: str) -> ClaimRow:
+    """The row of deepest minus shallowest; `whole` holds errors or gaps by seed and depth."""
+    ends: Floats = (whole.iloc[:, -1] - whole.iloc[:, 0]).to_numpy(dtype=float)
+    test = f"depth {whole.columns[-1]} minus {whole.columns[0]}, t over seeds"
+    evidence += f"; higher at the deepest in {int((ends > 0).sum())} of {len(ends)} seeds{more}"
+    return with_effect(claim_row(claim, subject, statement, test, evidence), Interval.of(ends), MARGIN, "points")
+
+
+def _holds(arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
+    """No depth is worse than a shallower one (section 4.2, figure 6 middle)."""
+    subject, claim = arm_name(arm), f"residual-holds-{SUFFIX[column]}"
     statement = f"the {ERRORS[column]} error of residual nets does not rise with depth"
     table = by_seed(runs, arm, column)
     whole = complete(table)
-    if reason := _too_little(table, whole, subject):
-        return Finding(claim_row(claim, subject, statement, "non-inferiority over seeds", reason))
-    differences = _ends(whole)
-    interval = Interval.of(differences)
-    test = f"non-inferiority of depth {whole.columns[-1]} to {whole.columns[0]}, t over seeds"
-    evidence = _change(f"{ERRORS[column]} error", whole, differences) + left_out(table, whole)
-    row = claim_row(claim, subject, statement, test, evidence + _at_chance(runs, [arm]))
-    row = with_effect(row, interval, MARGIN)
-    if interval.n == 1:
-        return one_seed(row)
-    if spread(differences) == 0:
-        verdict = SUPPORTED if interval.mean < MARGIN else CONTRADICTED
-        return Finding(
-            replace(row, verdict=verdict, evidence=f"{row.evidence}; without any spread, so decided by the mean")
-        )
-    return Finding(
-        replace(row, p=_below(differences, MARGIN)),
-        contradicted=interval.low > MARGIN,
-        seeds_needed=lambda alpha: _seeds_below(differences, MARGIN, alpha),
-    )
-
-
-def _below(values: Floats, limit: float) -> float:
-    """One-sided p of Student's t-test that the mean is below a limit."""
-    error = spread(values) / math.sqrt(len(values))
-    return float(stats.t.sf((limit - float(values.mean())) / error, len(values) - 1))
-
-
-def _seeds_below(values: Floats, limit: float, alpha: float) -> int | None:
-    """The fewest seeds with which that test reaches alpha, if mean and spread stayed as they are."""
-    counts = np.arange(len(values), MAX_SEEDS + 1)
-    error = float(values.std(ddof=1)) / np.sqrt(counts)
-    enough = stats.t.sf((limit - float(values.mean())) / error, counts - 1) <= alpha
-    return int(counts[enough.argmax()]) if enough.any() else None
-
-
-def _not_twins(runs: pd.DataFrame, arm: Arm) -> str:
-    """Why networks of the user's own cannot be compared as twins; "" if they can, or all are ours."""
-    pairs = _pairs(runs, arm)
-    own = pairs[(pairs["family_plain"] == OWN) | (pairs["family_residual"] == OWN)]
-    names = {"params": "parameters", "macs": "multiply-adds", "init_digest": "initial weights"}
-    different = [
-        f"{name} (plain-{row['depth']}, seed {row['seed']})"
-        for column, name in names.items()
-        for _, row in own[own[f"{column}_plain"] != own[f"{column}_residual"]].head(1).iterrows()
-    ]
-    return f"not applicable, for these are no twins: they differ in {', '.join(different)}" if different else ""
-
-
-def _gap(subject: str, arm: Arm, runs: pd.DataFrame, column: str) -> Finding:
-    """Page's test on plain minus residual (section 4.2, figure 6: left beside middle)."""
-    gaps = by_seed(runs, PLAIN, column).subtract(by_seed(runs, arm, column))
-    gaps = gaps.dropna(axis=0, how="all").dropna(axis=1, how="all")
-    statement = f"the gap in {ERRORS[column]} error between plain nets and their residual twins grows with depth"
-    if reason := _not_twins(runs, arm):
-        claim = f"gap-grows-{'train' if column == TRAIN else 'test'}"
-        return Finding(claim_row(claim, f"plain and {subject}", statement, "Page's test over depth", reason))
-    return _trend("gap-grows", f"plain and {subject}", statement, gaps, column, _at_chance(runs, [PLAIN, arm]))
-
-
-def _pairs(runs: pd.DataFrame, arm: Arm) -> pd.DataFrame:
-    plain = runs[(runs["arch"] == "plain")]
-    residual = runs[(runs["arch"] == arm[0]) & (runs["shortcut"] == arm[1])]
-    return plain.merge(residual, on=["depth", "seed"], suffixes=("_plain", "_residual")).sort_values(["depth", "seed"])
-
-
-def _twins(subject: str, arm: Arm, runs: pd.DataFrame) -> Finding:
-    """Exact sign flips over all pairs of twins (section 4.1, table 2, for CIFAR-10)."""
-    statement = "a residual net has a lower training error than its plain twin"
-    if reason := _not_twins(runs, arm):
-        return Finding(claim_row("twins", f"plain and {subject}", statement, "exact sign flips", reason))
-    subject, pairs = f"plain and {subject}", _pairs(runs, arm).dropna(subset=[f"{TRAIN}_plain", f"{TRAIN}_residual"])
-    if pairs.empty:
-        return Finding(claim_row("twins", subject, statement, "exact sign flips", "no pair of twins has finished"))
-    differences = (pairs[f"{TRAIN}_plain"] - pairs[f"{TRAIN}_residual"]).to_numpy(dtype=float)
-    better, seeds = int((differences > 0).sum()), pairs["seed"].nunique()
-    interval = Interval.of(pairs.assign(d=differences).groupby("seed")["d"].mean())
+    if reason := _too_little(table, whole, subject) or _uneven(runs, [arm]):
+        return Finding(claim_row(claim, subject, statement, "deeper minus shallower, t over seeds", reason))
+    values, finest, chance = whole.to_numpy(dtype=float), _finest(runs, column), _chance(runs)
+    several = len(values) > 1
+    shallow, deep = deciding_pair(values, MARGIN, finest) if several else (0, len(whole.columns) - 1)
+    pairs = len(whole.columns) * (len(whole.columns) - 1) // 2
+    of = f" (which decides among {pairs} pairs of depths)" if several and pairs > 1 else ""
+    test = f"depth {whole.columns[deep]} minus {whole.columns[shallow]}{of}, t over seeds"
     evidence = (
-        f"lower by {interval.mean:.2f} points in the mean over seeds, in {better} of {len(differences)} pairs"
-        f"{_at_chance(runs, [PLAIN, arm])}"
+        f"{ERRORS[column]} error {_by_depth(whole, '%')}{left_out(table, whole)}{_at_chance(runs, [arm])}"
+        f"{_at_guessing({arm: whole}, chance)}"
     )
-    row = claim_row("twins", subject, statement, f"{flips_in_words(len(differences))} (depth x seed)", evidence)
-    row = with_effect(row, interval, 0.0, n=len(differences))
-    if seeds == 1:
-        return one_seed(row)
-    return Finding(
-        replace(row, p=sign_flip_test(differences)),
-        contradicted=interval.high < 0,
-        matters=interval.mean > 0,
-        seeds_needed=lambda alpha: seeds_needed(
-            seeds, sign_flip_z(differences), 0.5 ** (len(differences) / seeds), alpha
-        ),
-    )
+    row = claim_row(claim, subject, statement, test, evidence)
+    row = with_effect(row, Interval.of(values[:, deep] - values[:, shallow]), MARGIN, "points")
+    if not several:
+        return one_seed(row, of_training=True)
+    return Finding(row, holds(values, MARGIN, finest, chance), of_training=True)
 
 
-def _fair(subject: str, arm: Arm, runs: pd.DataFrame) -> Finding:
-    """Equality, not statistics (section 3.2: the same number of parameters, depth, width and cost)."""
-    subject, statement = (
-        f"plain and {subject}",
-        "twins have equal parameters, multiply-adds, initial weights and batches",
+def _gap(arm: Arm, runs: pd.DataFrame, column: str, no_twins: str) -> Finding:
+    """Plain minus residual, deepest against shallowest (section 4.2, figure 6: left beside middle)."""
+    claim, subject = f"gap-grows-{SUFFIX[column]}", f"plain and {arm_name(arm)}"
+    statement = (
+        f"the gap in {ERRORS[column]} error between plain nets and their residual twins grows with depth, from the "
+        "shallowest to the deepest"
     )
-    pairs = _pairs(runs, arm)
-    # A run that diverged has seen fewer batches than its twin.
-    pairs = pairs[(pairs["status_plain"] == "ok") & (pairs["status_residual"] == "ok")]
-    test = "equality in runs.csv"
-    if pairs.empty:
-        return Finding(claim_row("fair", subject, statement, test, "no pair of twins has finished"))
-    unequal = [
-        f"{display_name('plain', int(row['depth']))} seed {row['seed']}: {name}"
-        for _, row in pairs.iterrows()
-        for name in MATCHED
-        if row[f"{name}_plain"] != row[f"{name}_residual"]
-    ]
-    evidence = f"different: {'; '.join(unequal)}" if unequal else f"all equal in {len(pairs)} pairs of twins"
-    row = claim_row("fair", subject, statement, test, evidence, n=len(pairs))
-    return Finding(replace(row, verdict=CONTRADICTED if unequal else SUPPORTED))
+    if no_twins:
+        return Finding(claim_row(claim, subject, statement, ENDS, no_twins))
+    both = _twins_errors(arm, runs, column)
+    table, whole = both["gap"], complete(both["gap"])
+    if reason := _too_little(table, whole, subject) or _uneven(runs, [PLAIN, arm]):
+        return Finding(claim_row(claim, subject, statement, ENDS, reason))
+    plain, residual = (both[name].loc[whole.index, whole.columns] for name in ("plain", "residual"))
+    chance = _chance(runs)
+    guessing = _at_guessing({PLAIN: plain, arm: residual}, chance)
+    more = f"{left_out(table, whole)}{_at_chance(runs, [PLAIN, arm])}{guessing}"
+    told = f"gap in the {ERRORS[column]} error {_by_depth(whole, 'points')}"
+    row = _of_ends(claim, subject, statement, whole, told, more)
+    if len(whole) == 1:
+        return one_seed(row, of_training=True)
+    errors = plain.to_numpy(dtype=float), residual.to_numpy(dtype=float)
+    evidence = gap_grows(*errors, MARGIN, _finest(runs, column), chance)
+    return Finding(row, evidence, place=SECOND if column == TRAIN else OTHERS, of_training=True)
+
+
+def _twins_errors(arm: Arm, runs: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+    """Errors of both arms by seed and depth, and plain minus residual where both have finished."""
+    plain, residual = by_seed(runs, PLAIN, column), by_seed(runs, arm, column)
+    gap = plain.subtract(residual).dropna(axis=0, how="all").dropna(axis=1, how="all")
+    return {"plain": plain, "residual": residual, "gap": gap}
+
+
+def _twins(arm: Arm, runs: pd.DataFrame, no_twins: str) -> Finding:
+    """Plain minus residual in the mean over depths (section 4.1, table 2, for CIFAR-10)."""
+    subject, test = f"plain and {arm_name(arm)}", "plain minus residual in the mean over depths, t over seeds"
+    statement = "residual nets have a lower training error than their plain twins, in the mean over depths"
+    if no_twins:
+        return Finding(claim_row("twins", subject, statement, test, no_twins))
+    both = _twins_errors(arm, runs, TRAIN)
+    table = both["gap"]
+    whole = complete(table) if len(table) else table
+    if whole.empty:
+        return Finding(claim_row("twins", subject, statement, test, "no pair of twins has finished"))
+    plain, residual = (both[name].loc[whole.index, whole.columns] for name in ("plain", "residual"))
+    by_pair: Floats = whole.to_numpy(dtype=float)
+    evidence = (
+        f"plain minus residual {_by_depth(whole, 'points')}; lower in {int((by_pair > 0).sum())} of {by_pair.size} "
+        f"pairs{left_out(table, whole)}{_at_chance(runs, [PLAIN, arm])}"
+    )
+    row = claim_row("twins", subject, statement, test, evidence)
+    row = with_effect(row, Interval.of(by_pair.mean(axis=1)), MARGIN, "points")
+    if len(whole) == 1:
+        return one_seed(row, of_training=True)
+    errors = plain.to_numpy(dtype=float), residual.to_numpy(dtype=float)
+    return Finding(row, twins_differ(*errors, MARGIN, _finest(runs, TRAIN), _chance(runs)), of_training=True)

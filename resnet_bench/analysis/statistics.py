@@ -1,20 +1,17 @@
-"""The tests and intervals behind a verdict, as pure functions of numbers; exact wherever a study's size allows it."""
+"""The tests and intervals behind a verdict, as pure functions of numbers; many studies at once where that helps."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
-MAX_EXACT_FLIPS = 36  # differences whose 2**n signs are enumerated, in two halves
-MAX_EXACT_TREATMENTS = 12  # of Page's test: its exact distribution is a sum over 2**k sets of ranks
-MONTE_CARLO_FLIPS = 20_000
+FINEST = 0.01  # the least spread that numbers over seeds are taken to have, where nothing else is known
 
 
 @dataclass(frozen=True)
@@ -40,155 +37,76 @@ class Interval:
         return cls(mean, mean - reach, mean + reach, int(numbers.size))
 
 
-def spread(values: ArrayLike) -> float:
-    """Sample standard deviation; 0 where it is nothing but rounding."""
-    numbers = np.asarray(values, dtype=float).ravel()
-    deviation = float(numbers.std(ddof=1))
-    return deviation if deviation > 1e-9 * max(1.0, float(np.abs(numbers).max())) else 0.0
-
-
-def effect_size(differences: ArrayLike) -> float:
-    """Cohen's d of paired differences: mean over standard deviation; NaN for one, infinite without any spread."""
-    numbers = np.asarray(differences, dtype=float).ravel()
-    if numbers.size < 2:
-        return math.nan
-    mean, deviation = float(numbers.mean()), spread(numbers)
-    if deviation == 0:
-        return 0.0 if mean == 0 else math.copysign(math.inf, mean)
-    return mean / deviation
-
-
 @dataclass(frozen=True)
-class Trend:
-    """Page's test for ordered alternatives."""
+class Moments:
+    """Mean and spread of numbers over seeds, and how many seeds: all that Student's test needs.
 
-    statistic: float  # L: sum over treatments of place in the predicted order times sum of ranks
-    p: float  # one-sided: P(L at least this large) if no order were better than another
-    z: float  # L in standard deviations from its mean without a trend
-    blocks: int
-    treatments: int
-    exact: bool  # is p summed over all orders
+    Attributes:
+        mean: [...]
+        spread: [...] sample standard deviation, never below the finest step that the numbers can make. Without this
+            floor two seeds that agree by chance, or errors that are 0 in all seeds, would be certain.
+        n: seeds, at least 2.
+    """
+
+    mean: Floats
+    spread: Floats
+    n: int
+
+    @classmethod
+    def of(cls, values: ArrayLike, finest: float = FINEST) -> Moments:
+        """Of values [..., seeds]. ValueError for fewer than two seeds, or a value that is not finite."""
+        numbers = np.asarray(values, dtype=np.float64)
+        if numbers.ndim < 1 or numbers.shape[-1] < 2:
+            raise ValueError(f"{numbers.shape} values: a test over seeds needs two of them")
+        if not np.isfinite(numbers).all():
+            raise ValueError("a value is not finite")
+        spread = np.maximum(numbers.std(axis=-1, ddof=1), finest)
+        return cls(np.asarray(numbers.mean(axis=-1)), np.asarray(spread), numbers.shape[-1])
+
+    def with_seeds(self, n: int) -> Moments:
+        """The same with another number of seeds."""
+        return replace(self, n=n)
+
+    def above(self, limit: float) -> Floats:
+        """[...] one-sided p of Student's t-test: how likely is such a mean, or a higher one, if the truth is limit?"""
+        t = (self.mean - limit) / (self.spread / math.sqrt(self.n))
+        return np.asarray(stats.t.sf(t, self.n - 1), dtype=np.float64)
+
+    def below(self, limit: float) -> Floats:
+        """[...] the same for such a mean or a lower one."""
+        t = (limit - self.mean) / (self.spread / math.sqrt(self.n))
+        return np.asarray(stats.t.sf(t, self.n - 1), dtype=np.float64)
 
 
-def page_test(values: ArrayLike) -> Trend:
-    """Do values grow over the columns, in the predicted order, with rows as blocks (Page 1963).
+def above(values: ArrayLike, limit: float, finest: float = FINEST) -> Floats:
+    """`Moments.above` of values [..., seeds] -> [...]."""
+    return Moments.of(values, finest).above(limit)
 
-    Exact up to 12 columns, also with ties: within a block the ranks (equal values share their mean rank) are as likely
-    in one order as in another if there is no trend, and L's distribution is that of the sum over blocks. With more
-    columns it is Page's normal approximation.
+
+def below(values: ArrayLike, limit: float, finest: float = FINEST) -> Floats:
+    """`Moments.below` of values [..., seeds] -> [...]."""
+    return Moments.of(values, finest).below(limit)
+
+
+def weighted_holm(p_values: ArrayLike, weights: Sequence[float]) -> Floats:
+    """p-values corrected for their number by Holm's weighted method (1979, section 4), in the order given.
+
+    That is the short cut of the closed test whose parts are weighted Bonferroni tests: at every step the hypotheses
+    that are still open share the level by their weights. With equal weights it is Holm's usual method.
 
     Args:
-        values: [blocks, treatments], treatments in the order in which they are predicted to grow.
-
-    Raises:
-        ValueError: fewer than two treatments, no block, a value that is not finite.
-    """
-    matrix = np.asarray(values, dtype=float)
-    if matrix.ndim != 2 or not matrix.size or matrix.shape[1] < 2:
-        raise ValueError(f"{matrix.shape} values: Page's test needs blocks of two or more treatments")
-    if not np.isfinite(matrix).all():
-        raise ValueError("a value is not finite")
-    ranks, places = stats.rankdata(matrix, axis=1), np.arange(1, matrix.shape[1] + 1)
-    statistic = float((ranks @ places).sum())
-    mean = float(places.sum() * places.mean() * len(matrix))
-    variance = float(places.var() * ranks.var(axis=1).sum()) * len(places) ** 2 / (len(places) - 1)
-    z = (statistic - mean) / math.sqrt(variance) if variance else 0.0
-    if len(places) > MAX_EXACT_TREATMENTS:
-        return Trend(statistic, float(stats.norm.sf(z)), z, len(matrix), len(places), exact=False)
-    distribution = np.ones(1)
-    for block in ranks:  # twice the ranks are whole numbers, so sums are exact
-        distribution = np.convolve(distribution, _block_distribution(tuple(sorted(int(2 * rank) for rank in block))))
-    p = math.fsum(distribution[round(2 * statistic) :])
-    return Trend(statistic, min(1.0, p), z, len(matrix), len(places), exact=True)
-
-
-@functools.cache
-def _block_distribution(ranks: tuple[int, ...]) -> Floats:
-    """The chance of each value of sum(place * rank), from 0 up, over all orders of one block's ranks."""
-    count = len(ranks)
-    highest = sum(place * rank for place, rank in enumerate(sorted(ranks), start=1))
-    # ways[s][v]: in how many orders the ranks in the set s (as bits) fill the first places with the sum v
-    ways: dict[int, Floats] = {0: np.eye(1, highest + 1)[0]}
-    for place in range(1, count + 1):
-        following: dict[int, Floats] = {}
-        for used, sums in ways.items():
-            for index in range(count):
-                if not used >> index & 1:
-                    target = following.setdefault(used | 1 << index, np.zeros(highest + 1))
-                    target[place * ranks[index] :] += sums[: highest + 1 - place * ranks[index]]
-        ways = following
-    (sums,) = ways.values()
-    return sums / math.factorial(count)
-
-
-def sign_flip_test(differences: ArrayLike) -> float:
-    """P(a mean at least as large), if each difference were as likely to have the other sign; one-sided.
-
-    Exact up to 36 differences (all signs, in two halves that are searched in one another), else 20,000 random flips.
-
-    Raises:
-        ValueError: no differences, or one that is not finite.
-    """
-    numbers = np.asarray(differences, dtype=float).ravel()
-    if not numbers.size or not np.isfinite(numbers).all():
-        raise ValueError("sign flips need differences, all of them finite")
-    observed = float(numbers.sum())
-    slack = 1e-9 * max(1.0, float(np.abs(numbers).sum()))  # equal sums may differ in their last bits
-    if numbers.size > MAX_EXACT_FLIPS:
-        luck, reached = np.random.default_rng(0), 0
-        for _ in range(MONTE_CARLO_FLIPS // 1000):
-            signs = luck.choice([-1.0, 1.0], size=(1000, numbers.size))
-            reached += int((signs @ numbers >= observed - slack).sum())
-        return (1 + reached) / (1 + MONTE_CARLO_FLIPS)
-    half = numbers.size // 2
-    left, right = _all_signed_sums(numbers[:half]), np.sort(_all_signed_sums(numbers[half:]))
-    at_least = len(right) - np.searchsorted(right, observed - slack - left, side="left")
-    return float(at_least.sum()) / 2.0**numbers.size
-
-
-def flips_in_words(count: int) -> str:
-    """What `sign_flip_test` does with so many differences."""
-    how = "exact sign flips" if count <= MAX_EXACT_FLIPS else f"{MONTE_CARLO_FLIPS:,} random sign flips"
-    return f"{how} over {count} pairs"
-
-
-def sign_flip_z(differences: ArrayLike) -> float:
-    """The sum of the differences in standard deviations of what flips make of it; 0 if all of them are 0."""
-    numbers = np.asarray(differences, dtype=float).ravel()
-    spread = math.sqrt(float(np.square(numbers).sum()))
-    return float(numbers.sum()) / spread if spread else 0.0
-
-
-def seeds_needed(seeds: int, z: float, lowest_p: float, alpha: float) -> int | None:
-    """About how many seeds a rank or flip test needs, if those to come are like those there are.
-
-    Args:
-        seeds: how many there are.
-        z: the test's statistic in standard deviations, which grows with the root of their number.
-        lowest_p: the lowest p-value that a single seed can give; n of them give its n-th power.
-        alpha: the p-value that is wanted.
+        p_values: [..., tests]
+        weights: [tests], positive; only their proportions matter.
 
     Returns:
-        None without an effect in the direction that is tested.
+        [..., tests], at most 1.
     """
-    if z <= 0:
-        return None
-    enough = max(seeds * (float(stats.norm.isf(alpha)) / z) ** 2, math.log(alpha) / math.log(lowest_p))
-    return max(seeds + 1, math.ceil(enough))  # those there are were not enough
-
-
-def _all_signed_sums(numbers: Floats) -> Floats:
-    sums: Floats = np.zeros(1)
-    for number in numbers:
-        sums = np.concatenate([sums + number, sums - number])
-    return sums
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's method (1979), in the order given."""
-    count = len(p_values)
-    adjusted, so_far = [0.0] * count, 0.0
-    for place, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
-        so_far = max(so_far, min(1.0, (count - place) * p_values[index]))
-        adjusted[index] = so_far
-    return adjusted
+    p = np.asarray(p_values, dtype=np.float64)
+    w = np.broadcast_to(np.asarray(weights, dtype=np.float64), p.shape)
+    order = np.argsort(p / w, axis=-1, kind="stable")
+    p_sorted, w_sorted = np.take_along_axis(p, order, -1), np.take_along_axis(w, order, -1)
+    open_weight = np.flip(np.flip(w_sorted, -1).cumsum(-1), -1)
+    corrected = np.maximum.accumulate(np.minimum(1.0, p_sorted / w_sorted * open_weight), axis=-1)
+    result = np.empty_like(p)
+    np.put_along_axis(result, order, corrected, -1)
+    return result

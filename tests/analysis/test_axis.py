@@ -8,7 +8,9 @@ import pytest
 
 from resnet_bench.analysis.axis import FINAL_TRAIN, axis_fields, axis_lines, others
 from resnet_bench.analysis.claims import RULES, judge_study, rules
-from resnet_bench.analysis.statistics import holm
+from resnet_bench.analysis.findings import weights_of
+from resnet_bench.analysis.rules import FIRST, OTHERS, SECOND
+from resnet_bench.analysis.statistics import weighted_holm
 from resnet_bench.errors import UsageError
 from resnet_bench.results.settings import axes_of, file_names, in_order, parse, text_of
 from tests import studies
@@ -128,6 +130,9 @@ def test_a_run_whose_setting_nobody_knows_is_refused() -> None:
 # ---------------------------------------------------------------------------------------------- claims
 
 
+PLACES = {"plain-degrades-train": FIRST, "gap-grows-train": SECOND}
+
+
 def test_claims_are_judged_within_each_setting_and_corrected_over_all() -> None:
     rows = studies.varied({"steps": (100, 400)}, depths=(20, 32, 44, 56, 110), num_seeds=3)
     frames = rows.frames()
@@ -135,7 +140,10 @@ def test_claims_are_judged_within_each_setting_and_corrected_over_all() -> None:
     assert [row.setting for row in found] == [s for s in frames.settings for _ in alone[0]]
     assert [row.p for row in found] == [row.p for part in alone for row in part]
     tested = [row for row in found if row.p is not None]
-    assert [row.p_holm for row in tested] == holm([row.p for row in tested if row.p is not None])
+    weights = weights_of([PLACES.get(row.claim, OTHERS) for row in tested])
+    assert sum(weight == pytest.approx(0.3) for weight in weights) == 2  # the first claim, of both settings
+    corrected = weighted_holm([row.p for row in tested if row.p is not None], weights)
+    assert [row.p_holm for row in tested] == pytest.approx(list(corrected))
     assert {row.verdict for row in found if row.claim == "plain-degrades-train"} == {"supported"}
     assert "the tests of all 2 settings together" in rules(frames)[-1] and rules(frames.parts[0]) is RULES
 

@@ -1,273 +1,374 @@
-"""Verdicts: each rule on runs made by hand, and how often they are right on simulated studies."""
+"""Verdicts: each rule on runs made by hand."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks import verdict_rates
 from resnet_bench.analysis import claims
 from resnet_bench.analysis.blocks import by_seed, complete
-from resnet_bench.analysis.claims import judge
-from resnet_bench.results.rows import ClaimRow
-from resnet_bench.results.tables import CONSTRUCTION, LESIONS, SIGNALS, Table
+from resnet_bench.analysis.claims import judge_study
+from resnet_bench.analysis.rules import SIDES, VERSION
+from resnet_bench.errors import UsageError
+from resnet_bench.networks import PLAIN, TWINS, Arm
+from resnet_bench.results.rows import ClaimRow, RunRow
 from tests import studies
 
-CAUSES = ("signals-healthy", "responses-small", "responses-fall", "solution-exists", "lesions")
+OF_ERRORS = (
+    "plain-degrades-train", "plain-degrades-test", "residual-holds-train", "residual-holds-test", "gap-grows-train",
+    "gap-grows-test", "twins",
+)  # fmt: skip
 DEPTHS, SEEDS = (20, 32, 44, 56, 110), (0, 1, 2)
 Error = Callable[[int, int], float]  # (depth, seed) -> percent
+SOME = ("plain-none-d20-s0", "plain-none-d110-s0")
 
 
 def study(
-    plain: Error, residual: Error, depths: tuple[int, ...] = DEPTHS, seeds: tuple[int, ...] = SEEDS
-) -> pd.DataFrame:
-    rows = [
-        {
-            "arch": arch, "shortcut": shortcut, "depth": depth, "seed": seed, "status": "ok", "num_classes": 10,
-            "final_train_clean_top1_err": error(depth, seed), "final_test_top1_err": error(depth, seed) + 5,
-            "params": depth, "macs": 2 * depth, "init_digest": f"i{depth}{seed}", "batches_digest": f"b{seed}",
-        }
-        for arch, shortcut, error in (("plain", "none", plain), ("residual", "a", residual))
-        for depth in depths
-        for seed in seeds
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    plain: Error, residual: Error, depths: Sequence[int] = DEPTHS, seeds: Sequence[int] = SEEDS, **values: Any
+) -> studies.Rows:
+    """Test errors are 5 points above training errors."""
+    images = {"final_train_clean_images": 50_000, "final_test_images": 10_000}
+    made = studies.make("x", depths, num_seeds=len(seeds), **{**images, **values})
+    errors = {"plain": plain, "residual": residual}
+    runs = []
+    for row in made.runs:
+        error = errors[row.arch](row.depth, row.seed)
+        runs.append(replace(row, final_train_clean_top1_err=error, final_test_top1_err=error + 5))
+    return replace(made, runs=runs)
 
 
 def degrading(depth: int, seed: int) -> float:
-    return 5 + depth / 4 + 0.3 * seed
+    return 5 + depth / 4 + 0.3 * seed * math.sqrt(depth / 20)
 
 
 def improving(depth: int, seed: int) -> float:
     return 5 - depth / 100 + 0.01 * seed * math.sqrt(depth)
 
 
-def verdicts(runs: pd.DataFrame) -> dict[str, str]:
-    """Of the claims about errors; those about signals are not measured here."""
-    found = judge(runs)
-    assert {row.verdict for row in found if row.claim in CAUSES} == {"not measured"}
-    return {row.claim: row.verdict for row in found if row.claim not in CAUSES}
+def flat(depth: int, seed: int) -> float:
+    return 10 + 0.02 * ((depth * (seed + 1)) % 3)
 
 
-def row(runs: pd.DataFrame, claim: str) -> ClaimRow:
-    (found,) = [row for row in judge(runs) if row.claim == claim]
-    return found
+def judged(made: studies.Rows) -> dict[str, ClaimRow]:
+    return {row.claim: row for row in judge_study(made.frames())}
+
+
+def verdicts(made: studies.Rows) -> dict[str, str]:
+    return {name: row.verdict for name, row in judged(made).items() if name in OF_ERRORS}
+
+
+def change(made: studies.Rows, arm: Arm, which: Callable[[RunRow], bool], **values: Any) -> studies.Rows:
+    def mine(row: RunRow) -> bool:
+        return (row.arch, row.shortcut) == arm and which(row)
+
+    return replace(made, runs=[replace(row, **values) if mine(row) else row for row in made.runs])
+
+
+def without(made: studies.Rows, gone: Callable[[RunRow], bool]) -> studies.Rows:
+    return made.keep([row.run_id for row in made.runs if not gone(row)])
 
 
 # ---------------------------------------------------------------------------------------------- the rules
 
 
 def test_the_whole_phenomenon_is_supported() -> None:
-    found = verdicts(study(degrading, improving))
-    assert set(found.values()) == {"supported"}
-    assert list(found) == [
-        "plain-degrades-train", "plain-degrades-test", "residual-holds-train", "residual-holds-test",
-        "gap-grows-train", "gap-grows-test", "twins", "fair",
-    ]  # fmt: skip
+    found = judged(study(degrading, improving))
+    assert [name for name in found if name in OF_ERRORS] == [*OF_ERRORS]
+    assert {found[name].verdict for name in (*OF_ERRORS, "fair")} == {"supported"}
+    assert {row.rules for row in found.values()} == {VERSION}
 
 
 def test_the_opposite_is_contradicted() -> None:
-    found = verdicts(study(improving, degrading))
-    assert {name: verdict for name, verdict in found.items() if name != "fair"} == dict.fromkeys(
-        [name for name in found if name != "fair"], "contradicted"
-    )
+    assert verdicts(study(improving, degrading)) == dict.fromkeys(OF_ERRORS, "contradicted")
+
+
+def test_what_does_not_differ_is_no_relevant_difference() -> None:
+    found = verdicts(study(flat, flat))
+    assert found["plain-degrades-train"] == found["gap-grows-test"] == found["twins"] == "no relevant difference"
+    assert found["residual-holds-train"] == "supported"
 
 
 def test_numbers_of_a_row_by_hand() -> None:
-    found = row(study(degrading, improving), "plain-degrades-train")
-    assert found.effect == pytest.approx(22.5) and found.n == 3 and found.margin == 0.5
-    assert found.p == pytest.approx(120**-3) and found.p_holm == pytest.approx(7 * 120**-3, rel=1e-3)
-    assert found.test == "Page's test over depths 20, 32, 44, 56, 110, seeds as blocks"
-    assert found.evidence.startswith("training error 10.30 % at depth 20, 32.80 % at depth 110 (+22.50 points")
+    found = judged(study(degrading, improving))["plain-degrades-train"]
+    rises = [degrading(110, seed) - degrading(20, seed) for seed in SEEDS]
+    assert found.effect == pytest.approx(np.mean(rises)) and (found.n, found.margin, found.unit) == (3, 0.5, "points")
+    p = SIDES * stats.ttest_1samp(rises, 0.5, alternative="greater").pvalue
+    assert (
+        found.p == pytest.approx(p)
+        and found.p_holm is not None
+        and found.p_holm >= 1.4 * p
+        and found.nearest == "supported"
+    )
+    interval = stats.ttest_1samp(rises, 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.test == "depth 110 minus 20, t over seeds"
+    assert found.evidence == (
+        "training error 10.3 % at depth 20, 13.4 at 32, 16.4 at 44, 19.5 at 56, 33.2 at 110; higher at the deepest in "
+        "3 of 3 seeds"
+    )
+
+
+def test_two_depths_can_decide_as_in_the_papers_figure_1() -> None:
+    assert set(verdicts(study(degrading, improving, depths=(20, 56))).values()) == {"supported"}
+
+
+def test_a_rise_that_only_the_deepest_net_has_is_found() -> None:
+    made = study(lambda depth, seed: 10 + 0.1 * seed + (3 if depth == 110 else 0), flat)
+    assert verdicts(made)["plain-degrades-train"] == "supported"
+
+
+def test_residual_nets_that_are_worse_between_the_ends_do_rise() -> None:
+    made = study(degrading, lambda depth, seed: 10 + 0.05 * seed + (3 + depth / 1000 if 32 <= depth <= 56 else 0))
+    found = judged(made)["residual-holds-train"]
+    assert found.verdict == "contradicted" and found.effect == pytest.approx(3, abs=0.2)
+    assert found.test.startswith("depth 56 minus 20 (which decides among 10 pairs of depths)")
+
+
+def test_a_hill_of_plain_nets_is_neither_a_rise_nor_no_difference() -> None:
+    made = study(lambda depth, seed: 10 + 0.1 * seed + (10 if depth == 44 else 0), flat)
+    assert verdicts(made)["plain-degrades-train"] == "undecided"
+
+
+def test_what_a_seed_adds_to_all_of_its_runs_changes_nothing() -> None:
+    def shifted(error: Error) -> Error:
+        return lambda depth, seed: error(depth, seed) + 7 * seed
+
+    plain, moved = (judged(study(f(degrading), f(improving))) for f in (lambda error: error, shifted))
+    for name in OF_ERRORS:
+        assert moved[name].p == pytest.approx(plain[name].p, rel=1e-6) and moved[name].verdict == plain[name].verdict
 
 
 def test_one_seed_gives_differences_and_no_judgement() -> None:
-    found = judge(study(degrading, improving, seeds=(0,)))
-    judged = [row for row in found if row.claim not in (*CAUSES, "fair")]
-    assert all(row.verdict == "undecided" and row.p is None for row in judged)
-    assert all(row.evidence.endswith("one seed, so no judgement") for row in judged)
-    assert found[0].effect == pytest.approx(22.5)
+    found = judged(study(degrading, improving, seeds=(0,)))
+    rows = [found[name] for name in OF_ERRORS]
+    assert all(row.verdict == "undecided" and row.p is None for row in rows)
+    assert all(row.evidence.endswith("one seed, so no judgement") for row in rows)
+    assert found["plain-degrades-train"].effect == pytest.approx(22.5)
 
 
 def test_too_few_seeds_are_undecided_and_it_says_how_many_would_do() -> None:
-    found = row(study(degrading, improving, depths=(20, 56), seeds=(0, 1)), "plain-degrades-train")
-    assert found.verdict == "undecided" and found.p == 0.25
-    assert found.evidence.endswith("; about 8 seeds like these would decide")  # 1 / 2**8 < 0.05 / 7
+    made = study(lambda depth, seed: degrading(depth, seed) + 4 * seed * (depth > 20), improving, (20, 56), (0, 1))
+    found = judged(made)["plain-degrades-train"]
+    assert found.verdict == "undecided" and found.evidence.endswith("seeds like these would find: supported")
 
 
 def test_nothing_finished_is_not_measured() -> None:
-    found = verdicts(study(degrading, improving).iloc[:0])
-    assert len(found) == 8 and set(found.values()) == {"not measured"}
+    nothing = judged(study(degrading, improving).keep([]))
+    assert {row.verdict for row in nothing.values()} == {"not measured"} and {r.scope for r in nothing.values()} == {""}
     one_depth = verdicts(study(degrading, improving, depths=(20,)))
     assert one_depth["plain-degrades-train"] == one_depth["residual-holds-test"] == "not measured"
-    assert one_depth["twins"] == "undecided" and one_depth["fair"] == "supported"  # three pairs tell little
+    assert one_depth["twins"] == "supported"
 
 
-def test_a_diverged_run_counts_as_an_error_at_chance() -> None:
-    runs = study(degrading, improving)
-    deep = (runs["arch"] == "plain") & (runs["depth"] == 110)
-    runs.loc[deep, ["final_train_clean_top1_err", "final_test_top1_err"]] = math.nan
-    runs.loc[deep, "status"] = "diverged"
-    found = row(runs, "plain-degrades-train")
-    assert found.verdict == "supported" and "90.00 % at depth 110" in found.evidence
-    assert row(runs, "fair").n == 12  # a run that diverged has seen fewer batches
-
-
-def test_missing_runs_are_left_out_with_what_lacks_most() -> None:
-    runs = study(degrading, improving)
-    runs = runs[~((runs["arch"] == "plain") & (runs["seed"] == 2) & (runs["depth"] >= 56))]
-    table = complete(by_seed(runs, ("plain", "none"), claims.TRAIN))
-    assert list(table.index) == [0, 1] and list(table.columns) == list(DEPTHS)
-    runs = runs[~((runs["arch"] == "plain") & (runs["depth"] == 110))]
-    assert list(complete(by_seed(runs, ("plain", "none"), claims.TRAIN)).columns) == [20, 32, 44, 56]
-
-
-def test_depths_that_hardly_began_are_left_out_and_said() -> None:
-    runs = study(degrading, improving)
-    runs = runs[(runs["depth"] < 110) | (runs["seed"] == 0)]
-    found = row(runs, "plain-degrades-train")
-    assert "depths 20, 32, 44, 56," in found.test and "; left out: depth 110" in found.evidence and found.n == 3
-    runs = study(degrading, improving)
-    runs = runs[~((runs["arch"] == "plain") & (runs["seed"] == 2) & (runs["depth"] == 110))]
-    found = row(runs, "plain-degrades-train")
-    assert found.n == 2 and found.effect == pytest.approx(22.5) and "; left out: seed 2" in found.evidence
-    apart = study(degrading, improving, depths=(20, 56), seeds=(0, 1))
-    apart = apart[(apart["depth"] == 20) == (apart["seed"] == 0)]
-    assert row(apart, "plain-degrades-train").evidence == "no seed of plain has finished at two depths"
-
-
-def test_diverged_runs_are_named_as_chance() -> None:
-    runs = study(degrading, improving)
-    runs.loc[(runs["arch"] == "plain") & (runs["depth"] == 110), "status"] = "diverged"
-    assert "; 3 runs diverged and count as chance" in row(runs, "plain-degrades-train").evidence
-    assert "; 3 runs diverged and count as chance" in row(runs, "twins").evidence
-    assert "diverged" not in row(runs, "residual-holds-train").evidence
-
-
-def test_twins_are_contradicted_by_the_interval_only() -> None:
-    """A low p of the opposite, before any correction, is not enough."""
-    gaps = dict(
-        zip(DEPTHS, zip((-0.3, -0.3, -0.2, 0.05, -0.25), (0.2, -0.1, -0.3, -0.4, 0.1), strict=True), strict=True)
-    )
-    found = row(study(lambda depth, seed: 10 + gaps[depth][seed], lambda depth, seed: 10.0, seeds=(0, 1)), "twins")
-    assert found.verdict == "undecided" and found.high is not None and found.high > 0
-
-
-def test_two_equal_differences_are_no_test() -> None:
-    found = row(study(degrading, lambda depth, seed: 5.0 + 0.4 * (depth == 110)), "residual-holds-train")
-    assert found.verdict == "supported" and found.p is None
-    assert found.evidence.endswith("without any spread, so decided by the mean")
-
-
-def test_unequal_twins_are_named() -> None:
-    runs = study(degrading, improving)
-    runs.loc[(runs["arch"] == "plain") & (runs["depth"] == 44) & (runs["seed"] == 1), "init_digest"] = "other"
-    found = row(runs, "fair")
-    assert found.verdict == "contradicted" and found.evidence == "different: plain-44 seed 1: init_digest"
+def test_zero_errors_everywhere_hold_as_far_as_one_image_tells() -> None:
+    found = judged(study(degrading, lambda depth, seed: 0.0, final_train_clean_images=1437))["residual-holds-train"]
+    assert found.verdict == "supported" and (found.low, found.high) == (0, 0)
+    t = 0.5 / (100 / 1437 / math.sqrt(3))
+    assert found.p == pytest.approx(SIDES * stats.t.sf(t, 2))
 
 
 def test_a_residual_arm_that_rises_is_said_as_such() -> None:
     """A reduced study may leave deep residual nets undertrained: that is a result."""
-    found = row(study(degrading, lambda depth, seed: 5 + depth / 20 + 0.1 * seed), "residual-holds-train")
+    found = judged(study(degrading, lambda depth, seed: 5 + depth / 20 + 0.1 * seed))["residual-holds-train"]
     assert found.verdict == "contradicted" and found.effect == pytest.approx(4.5)
 
 
-def test_zero_errors_everywhere_hold() -> None:
-    found = row(study(degrading, lambda depth, seed: 0.0), "residual-holds-train")
-    assert found.verdict == "supported" and (found.low, found.high) == (0, 0)
+# ---------------------------------------------------------------------------------------------- runs that are not there
 
 
-# ---------------------------------------------------------------------------------------------- causes, operations
+def test_a_diverged_run_counts_as_an_error_at_chance_and_tests_carry_it() -> None:
+    three = judged(study(degrading, improving).diverge("plain-none-d110-s1", 100))
+    assert three["plain-degrades-train"].verdict == "undecided"  # 90 % among 33 %: of few seeds it is too much
+    made = study(degrading, improving, seeds=range(8))
+    found = judged(made.diverge("plain-none-d110-s1", 100))
+    assert found["plain-degrades-train"].verdict == found["gap-grows-train"].verdict == "supported"
+    assert "; 1 run diverged and counts as chance" in found["plain-degrades-train"].evidence
+    assert found["twins"].verdict == "supported" and found["residual-holds-train"].verdict == "supported"
+    many = made
+    for seed in range(8):
+        many = many.diverge(f"plain-none-d110-s{seed}", 100)
+    found = judged(many)
+    assert found["plain-degrades-train"].verdict == found["gap-grows-train"].verdict == "supported"
+    assert "90.0 at 110" in found["plain-degrades-train"].evidence
+    assert "; 8 runs diverged and count as chance" in found["twins"].evidence
+    assert "diverged" not in found["residual-holds-train"].evidence and found["fair"].verdict == "supported"
 
 
-def verdicts_of(study: studies.Rows) -> dict[str, ClaimRow]:
-    frames = study.frames()
-    return {row.claim: row for row in judge(frames.runs, frames.signals, frames.construction, frames.lesions)}
+def test_missing_runs_are_left_out_with_what_lacks_most() -> None:
+    made = without(study(degrading, improving), lambda r: r.arch == "plain" and r.seed == 2 and r.depth >= 56)
+    table = complete(by_seed(made.frames().runs, PLAIN, claims.TRAIN))
+    assert [*map(int, table.index)] == [0, 1] and [*map(int, table.columns)] == [*DEPTHS]
+    made = without(made, lambda r: r.arch == "plain" and r.depth == 110)
+    table = complete(by_seed(made.frames().runs, PLAIN, claims.TRAIN))
+    assert [*map(int, table.columns)] == [20, 32, 44, 56]
 
 
-def change(study: studies.Rows, table: Table, change_row: Callable[[Any], dict[str, Any]]) -> studies.Rows:
-    study.others[table] = [replace(row, **change_row(row)) for row in study.others[table]]
-    return study
+def test_depths_that_hardly_began_are_left_out_and_said() -> None:
+    found = judged(without(study(degrading, improving), lambda r: r.depth == 110 and r.seed > 0))[
+        "plain-degrades-train"
+    ]
+    assert found.test.startswith("depth 56 minus 20") and "; left out: depth 110" in found.evidence and found.n == 3
+    made = without(study(degrading, improving), lambda r: r.arch == "plain" and r.seed == 2 and r.depth == 110)
+    found = judged(made)["plain-degrades-train"]
+    assert found.n == 2 and "; left out: seed 2" in found.evidence
+    apart = without(study(degrading, improving, (20, 56), (0, 1)), lambda row: (row.depth == 20) != (row.seed == 0))
+    assert judged(apart)["plain-degrades-train"].evidence == "no seed of plain has finished at two depths"
 
 
-def test_causes_and_operations_are_supported_where_the_numbers_say_so() -> None:
-    found = verdicts_of(studies.insides())
-    assert {found[claim].verdict for claim in CAUSES} == {"supported"}
-    assert found["signals-healthy"].evidence.startswith("plain-110: lowest response")
-    assert found["solution-exists"].effect == pytest.approx(50, abs=1) and found["solution-exists"].n == 5
-    assert found["responses-small"].n == 25 and found["responses-fall"].n == 5
+def test_where_all_runs_diverged_nothing_is_concluded_from_their_being_alike() -> None:
+    made = study(degrading, improving)
+    everything = made
+    for row in made.runs:
+        everything = everything.diverge(row.run_id, 100)
+    assert {verdicts(everything)[name] for name in OF_ERRORS} == {"undecided"}
+    residual = made
+    for row in made.runs:
+        residual = residual.diverge(row.run_id, 100) if row.arch == "residual" else residual
+    found = judged(residual)
+    for name in ("residual-holds-train", "gap-grows-train", "gap-grows-test"):
+        assert found[name].verdict == "undecided", name
+    assert found["plain-degrades-train"].verdict == "supported" and found["twins"].verdict == "contradicted"
+    assert "; at guessing in every seed: ResNet-20, ResNet-32," in found["gap-grows-train"].evidence
 
 
-def test_one_layer_that_is_silent_in_every_seed_is_not_healthy() -> None:
-    def silent(row: Any) -> dict[str, Any]:
-        return {"response_std": 0.009} if row.layer_index == 50 and row.step == 220 else {}
-
-    assert verdicts_of(change(studies.insides(), SIGNALS, silent))["signals-healthy"].verdict == "contradicted"
-    alone = change(studies.insides(), SIGNALS, lambda row: silent(row) if row.run_id.endswith("s0") else {})
-    found = verdicts_of(alone)["signals-healthy"]
-    assert found.verdict == "undecided" and found.evidence.endswith("healthy in 4 of 5 seeds")
+# ---------------------------------------------------------------------------------------------- fair
 
 
-def test_gradients_that_vanish_are_not_healthy() -> None:
-    vanishing = change(studies.insides(), SIGNALS, lambda row: {"grad_norm": 0.8 ** (110 - row.layer_index)})
-    assert verdicts_of(vanishing)["signals-healthy"].verdict == "contradicted"
+UNFAIR = {
+    "lr": 0.001, "batch_size": 64, "optimizer": "adam", "schedule": "cosine", "frozen_parts": 1, "train_images": 1000,
+    "init_digest": "9" * 64, "batches_digest": "8" * 64, "eval_digest": "7" * 64, "weights": "6" * 64, "params": 7,
+    "macs": 7, "steps": 219, "input_size": "9x9x1",
+}  # fmt: skip
 
 
-def test_signals_that_are_not_finite_are_not_healthy_and_no_crash() -> None:
-    def overflown(row: Any) -> dict[str, Any]:
-        return {"response_std": math.nan, "grad_norm": math.nan} if "plain" in row.run_id and row.step == 220 else {}
-
-    found = verdicts_of(change(studies.insides(), SIGNALS, overflown))
-    assert found["signals-healthy"].verdict == "contradicted"
-    assert found["responses-small"].verdict == "not measured" and found["responses-fall"].verdict == "supported"
-
-
-def test_lesions_are_judged_at_one_depth_and_need_two_seeds() -> None:
-    one_seed = studies.make("x", (20, 56, 110), num_seeds=1)
-    twice = studies.with_surgery(studies.with_surgery(one_seed, 20, 56), 20, 110)
-    found = verdicts_of(twice)["lesions"]
-    assert found.verdict == "undecided" and found.n == 1 and found.evidence.startswith("depth 110: ")
-
-
-def test_responses_that_differ_by_less_than_matters_are_no_support() -> None:
-    """BN sets all responses to 1 at the start; where training has not moved them, nothing is seen."""
-    still = change(
-        studies.insides(), SIGNALS, lambda row: {"response_std": 1.0 if row.run_id.startswith("plain") else 0.999}
-    )
-    found = verdicts_of(still)
-    assert found["responses-small"].verdict == found["responses-fall"].verdict == "contradicted"
-    assert found["responses-small"].p is not None and found["responses-small"].p < 1e-6
+@pytest.mark.parametrize("column", UNFAIR)
+def test_twins_that_differ_in_anything_are_not_fair_and_not_compared(column: str) -> None:
+    made = study(degrading, improving)
+    for row in made.runs:
+        made = made.change(row.run_id, train_images=1437, input_size="8x8x1")
+    made = change(made, PLAIN, lambda row: row.depth == 44 and row.seed == 1, **{column: UNFAIR[column]})
+    if column == "steps":
+        made = replace(made, curves=[row for row in made.curves if row.step < 219])
+    found = judged(made)
+    assert found["fair"].verdict == "contradicted" and "plain-44 seed 1" in found["fair"].evidence
+    for name in ("twins", "gap-grows-train", "gap-grows-test"):
+        assert found[name].verdict == "not measured" and "no twins: they differ in " in found[name].evidence
+    one_arm = {"lr", "batch_size", "optimizer", "schedule", "steps"}  # which then differ over plain depths, too
+    assert found["plain-degrades-train"].verdict == ("not measured" if column in one_arm else "supported")
 
 
-def test_a_construction_that_is_not_the_same_net_is_no_solution() -> None:
-    wrong = change(studies.insides(), CONSTRUCTION, lambda row: {"max_logit_difference": 0.1})
-    assert verdicts_of(wrong)["solution-exists"].verdict == "contradicted"
-    found = change(studies.insides(), CONSTRUCTION, lambda row: {"scratch_train_clean_top1_err": 0.2})
-    assert verdicts_of(found)["solution-exists"].verdict == "contradicted"  # from scratch it is found as well
+def test_depths_that_were_not_trained_alike_are_not_compared() -> None:
+    made = study(degrading, improving)
+    for arm in TWINS:
+        made = change(made, arm, lambda row: row.depth == 56, lr=0.5)
+    found = judged(made)
+    assert found["fair"].verdict == "supported"  # of twins it is
+    for name in ("plain-degrades-train", "residual-holds-test", "gap-grows-train"):
+        assert found[name].verdict == "not measured" and "learning rate (0.02 and 0.5)" in found[name].evidence
 
 
-def test_lesions_that_plain_nets_bear_better_contradict() -> None:
-    swapped = change(
-        studies.insides(), LESIONS, lambda row: {"lesioned_top1_err": 3.0 if "plain" in row.run_id else 40.0}
-    )
-    assert verdicts_of(swapped)["lesions"].verdict == "contradicted"
+def test_whole_configurations_are_compared_where_the_plan_has_their_digests() -> None:
+    made = study(degrading, improving)
+    plan = [replace(row, twin_digest=f"{row.depth:064d}") for row in made.plan]
+    assert "whole configurations" in judged(replace(made, plan=plan))["fair"].evidence
+    other = [replace(row, twin_digest="f" * 64) if row.run_id == "plain-none-d56-s2" else row for row in plan]
+    found = judged(replace(made, plan=other))["fair"]
+    assert found.verdict == "contradicted" and found.evidence == "different: configuration (plain-56 seed 2)"
 
 
-def test_operations_on_two_pairs_of_depths_are_judged_by_one() -> None:
-    both = studies.with_surgery(studies.insides(), 20, 110)
-    found = verdicts_of(both)["solution-exists"]
-    assert found.n == 5 and found.evidence.startswith("plain-20 deepened to 110")
+def test_a_learning_rate_of_its_own_is_named_with_both_values() -> None:
+    made = change(study(degrading, improving), PLAIN, lambda row: True, lr=0.001)
+    evidence = judged(made)["fair"].evidence
+    assert evidence == "different: learning rate (plain-20 seed 0: 0.001, ResNet-20: 0.02)"
 
 
-# ---------------------------------------------------------------------------------------------- simulated studies
+def test_options_with_parameters_of_their_own_may_have_more() -> None:
+    arms = (PLAIN, ("residual", "b"))
+    made = study(degrading, improving, arms=arms)
+    assert len({row.params for row in made.runs if row.depth == 20}) == 2
+    assert judged(made)["fair"].verdict == judged(made)["twins"].verdict == "supported"
 
 
-def test_verdicts_on_simulated_studies_are_right(capsys: pytest.CaptureFixture[str]) -> None:
-    """Fewer than `python -m benchmarks.verdict_rates` looks at."""
-    assert verdict_rates.main(["--studies", "100"]) == 0
-    assert "any of them" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("ends", "verdict"), [((40, 40), "supported"), ((40, 42), "no relevant difference"), ((40, 90), "contradicted")]
+)
+def test_what_runs_decided_by_themselves_is_judged(ends: tuple[int, int], verdict: str) -> None:
+    made = study(degrading, improving)
+    for arm, end in zip(TWINS, ends, strict=True):
+        made = change(made, arm, lambda row: row.depth == 110, lr_warmup_steps=end)
+    found = judged(made)["fair-decisions"]
+    assert found.verdict == verdict and f"plain-110 {ends[0]}, ResNet-110 {ends[1]}" in found.evidence
+    assert judged(made)["fair"].verdict == "supported"
+
+
+# ---------------------------------------------------------------------------------------------- scope
+
+
+def test_a_short_protocol_does_not_reach_trained_networks() -> None:
+    found = judged(study(degrading, improving))
+    row = found["plain-degrades-train"]
+    assert row.scope == "after 220 steps of batch 128 (1/291 of the paper's steps, 20 of its 164 epochs), on digits"
+    assert (row.verdict, row.trained) == ("supported", "not testable")
+    assert row.trained_because.startswith("training stops after 20 of the paper's 164 epochs")
+    assert (found["fair"].trained, found["fair"].trained_because) == ("", "")
+
+
+def test_the_papers_protocol_reaches_them_unless_an_error_still_falls() -> None:
+    made = studies.paper()
+    row = judged(made)["plain-degrades-train"]
+    assert "the paper's number of steps" in row.scope and row.scope.endswith("epochs), on cifar10")
+    assert row.trained == row.verdict == "supported"
+    falling = [
+        replace(curve, train_clean_top1_err=30 - 20 * curve.step / 64_000)
+        if "plain-none-d44" in curve.run_id
+        else curve
+        for curve in made.curves
+    ]
+    row = judged(replace(made, curves=falling))["plain-degrades-train"]
+    assert (row.verdict, row.trained) == ("supported", "not testable")
+    assert "the training error of plain-44 still falls by 2.0 points" in row.trained_because
+
+
+def test_a_network_without_any_trained_run_is_not_trained() -> None:
+    made = studies.paper()
+    for seed in range(5):
+        made = made.diverge(f"plain-none-d56-s{seed}", 400)
+    row = judged(made)["plain-degrades-train"]
+    assert row.trained == "not testable" and "plain-56 (diverged, or too few points" in row.trained_because
+    one = judged(studies.paper().diverge("plain-none-d56-s0", 400))["plain-degrades-train"]
+    assert one.trained == one.verdict and "(1 diverged, which count as guessing)" in one.trained_because
+    silent = studies.paper()
+    silent = replace(silent, curves=[row for row in silent.curves if "plain-none-d56" not in row.run_id])
+    assert judged(silent)["plain-degrades-train"].trained == "not testable"
+
+
+def test_errors_on_more_images_at_the_end_are_no_fall() -> None:
+    made = studies.paper()
+    curves = [
+        replace(curve, train_clean_images=50_000, train_clean_top1_err=0.0) if curve.step == 64_000 else curve
+        for curve in made.curves
+    ]
+    assert judged(replace(made, curves=curves))["plain-degrades-train"].trained == "supported"
+
+
+def test_primary_claims_are_those_of_the_first_option() -> None:
+    made = study(degrading, improving, arms=(PLAIN, ("residual", "b"), ("residual", "a")))
+    rows = judge_study(made.frames())
+    primary = [r for r in rows if r.claim in ("plain-degrades-train", "gap-grows-train") and r.p_holm is not None]
+    assert len(primary) == 3  # of plain nets, and of each option
+    a, b = (next(r for r in primary if r.subject.endswith(f"({o})")) for o in "AB")
+    assert a.p is not None and b.p is not None and a.p == pytest.approx(b.p)
+    assert a.p_holm is not None and b.p_holm is not None and a.p_holm < b.p_holm
+
+
+def test_a_study_that_was_planned_under_newer_rules_is_not_judged_by_older_ones() -> None:
+    made = study(degrading, improving)
+    newer = replace(made, plan=[replace(row, rules=VERSION + 1) for row in made.plan])
+    with pytest.raises(UsageError, match=f"planned under rules {VERSION + 1}, and this package has rules {VERSION}"):
+        judged(newer)

@@ -13,7 +13,8 @@ from tests import studies
 
 LACKING = {
     "axis": "it varies no field",
-    "responses": "recorded no signals", "gradients": "recorded no signals", "confusion": "recorded no confusions",
+    "responses": "recorded no signals", "gradients": "recorded no signals", "growth": "recorded no signals",
+    "confusion": "recorded no confusions",
     "continuation": "resnet-bench surgery", "lesions": "resnet-bench surgery",
     "throughput": "resnet-bench throughput", "utilisation": "resnet-bench throughput",
 }  # fmt: skip

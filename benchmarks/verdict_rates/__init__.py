@@ -1,0 +1,1 @@
+"""How often verdicts are right, on simulated studies whose truth is known: `python -m benchmarks.verdict_rates`."""
