@@ -21,18 +21,21 @@ from resnet_bench.frames import StudyFrames
 from resnet_bench.report.axis_figure import draw_axis
 from resnet_bench.report.confusion_figure import confusions, draw_confusion
 from resnet_bench.report.cost_figures import draw_throughput, draw_utilisation
+from resnet_bench.report.curve_data import TRAININGS
 from resnet_bench.report.depth_figure import draw_depth
 from resnet_bench.report.error_cost_figure import draw_cost
-from resnet_bench.report.figures import draw_curves, draw_degradation
+from resnet_bench.report.figures import draw_curves, draw_degradation, error_figures
+from resnet_bench.report.growth_figure import draw_growth, growth_of
 from resnet_bench.report.mpl import Figure
-from resnet_bench.report.signal_figures import draw_gradients, draw_responses, signals_of
+from resnet_bench.report.signal_figures import draw_gradients, draw_responses, recorded, signals_of
 from resnet_bench.report.surgery_figures import draw_continuation, draw_lesions
 
 __all__ = [
-    "axis", "confusion", "continuation", "cost", "curves", "degradation", "depth", "gradients", "lesions", "responses",
-    "throughput", "utilisation",
+    "axis", "confusion", "continuation", "cost", "curves", "degradation", "depth", "gradients", "growth", "lesions",
+    "responses", "throughput", "utilisation",
 ]  # fmt: skip
 
+NO_DEGRADATION = "it has no plain networks of two depths"
 NO_AXIS = "it varies no field that an error can be drawn against"
 NO_SIGNALS = "its runs recorded no signals of their layers"
 NO_CONFUSIONS = "its finished runs recorded no confusions of classes"
@@ -40,9 +43,20 @@ NO_THROUGHPUT = "throughput was not measured (resnet-bench throughput does it)"
 NO_SURGERY = "its trained networks were not operated on (resnet-bench surgery does it)"
 
 
-def curves(frames: StudyFrames) -> Figure:
-    """Training and test error (%) over steps, a panel for each kind of network: the paper's figure 6."""
-    return draw_curves(_single(frames))
+def curves(frames: StudyFrames, training: str = "clean") -> Figure:
+    """Training and test error (%) over steps, a panel for each kind of network: the paper's figure 6.
+
+    Args:
+        frames: of one setting.
+        training: which training error: "clean" (eval mode, not augmented: that of tables and claims) or "running"
+            (train mode, on the augmented images as trained on since the last point: that of the paper's figure).
+
+    Raises:
+        UsageError: there is no such training error.
+    """
+    if training not in TRAININGS:
+        raise UsageError(f"training error {training!r} is unknown; one of {', '.join(TRAININGS)}")
+    return draw_curves(_single(frames), training)
 
 
 def axis(frames: StudyFrames, field: str | None = None) -> Figure:
@@ -62,8 +76,14 @@ def axis(frames: StudyFrames, field: str | None = None) -> Figure:
 
 
 def degradation(frames: StudyFrames) -> Figure:
-    """A shallow and a deep plain network, training error left and test error right: the paper's figure 1."""
-    return draw_degradation(_single(frames))
+    """A shallow and a deep plain network, training error left and test error right: the paper's figure 1.
+
+    Raises:
+        UsageError: the study has no plain networks of two depths.
+    """
+    if "degradation" not in error_figures(_single(frames)):
+        raise UsageError(f"study {frames.name} has nothing to draw: {NO_DEGRADATION}")
+    return draw_degradation(frames)
 
 
 def depth(frames: StudyFrames) -> Figure:
@@ -82,13 +102,23 @@ def responses(frames: StudyFrames) -> Figure:
 
 
 def gradients(frames: StudyFrames) -> Figure:
-    """L2 norms of the gradient by each layer's weights, before the first step and at the last.
+    """Gradient times weight norm by layer, in times the last convolution's, from before the first step to the last.
 
     Raises:
-        UsageError: signals.csv has no rows of finished runs.
+        UsageError: signals.csv has no rows of runs.
     """
-    _check(frames, signals_of(_single(frames)), NO_SIGNALS)
+    _check(frames, recorded(_single(frames)), NO_SIGNALS)
     return draw_gradients(frames)
+
+
+def growth(frames: StudyFrames) -> Figure:
+    """How the gradient grows towards the input before the first step, by depth, and the final error it goes with.
+
+    Raises:
+        UsageError: signals.csv has no rows of runs before the first step.
+    """
+    _check(frames, growth_of(_single(frames)), NO_SIGNALS)
+    return draw_growth(frames)
 
 
 def confusion(frames: StudyFrames) -> Figure:
@@ -112,7 +142,7 @@ def continuation(frames: StudyFrames) -> Figure:
 
 
 def lesions(frames: StudyFrames) -> Figure:
-    """By how many points the test error rises without each block.
+    """Test error (%) without each block, beside that of the intact networks: a panel for each kind of network.
 
     Raises:
         UsageError: lesions.csv has no rows.

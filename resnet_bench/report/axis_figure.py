@@ -21,9 +21,10 @@ from resnet_bench.frames import StudyFrames, select
 from resnet_bench.networks import Arm, display_name
 from resnet_bench.report import wording
 from resnet_bench.report.canvas import EndLabel, label_ends, legend_above, log_axis, say, styled
-from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
+from resnet_bench.report.error_axis import ErrorAxis
 from resnet_bench.report.grid import TICK_SIZE, are_upright, fitting, grid, panel_size
-from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D, Patch, to_rgb
+from resnet_bench.report.looks import ARM_STYLES, NEUTRAL, arm_handle, shade
+from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D, Patch
 from resnet_bench.results.settings import REPLICATES, Value, number, text_of
 
 LOGARITHMIC = ("steps", "lr")  # always; others from this ratio of the highest to the lowest value on
@@ -74,18 +75,18 @@ def draw_axis(frames: StudyFrames, field: str) -> Figure:
     depths = _depths(frames, [line for lines in drawn.values() for line in lines])
     names = [number(v) for v in frames.axes[field]] if _is_named(frames.axes[field]) else []
     labels = [display_name(arm[0], depth, arm[1]) for arm in frames.arms for depth in depths]
+    shown = [panel for row in rows for panel in row]
+    axis = _axis(frames, [line for panel in shown for line in drawn[panel] if line.depth in depths])
     titles = [[_title(combinations, index, metric) for index, metric in row] for row in rows]
     ylabels = ["error (%)" if len(combinations) == 1 else f"{ERRORS[row[0][1]]} (%)" for row in rows]
     figure, all_axes = grid(
-        titles, _caption(frames, field, depths), max(labels, key=len, default=""), ylabels=ylabels, names=names
+        titles, _caption(frames, field, depths, axis), max(labels, key=len, default=""), ylabels=ylabels, names=names
     )
-    shown = [panel for row in rows for panel in row]
-    _limit_y(all_axes[0][0], frames, [line for panel in shown for line in drawn[panel] if line.depth in depths])
     for axes, (index, metric) in zip((axes for row in all_axes for axes in row), shown, strict=True):
         lines = [line for line in drawn[index, metric] if line.depth in depths]
+        axis.draw(axes)
         _draw_panel(axes, frames, field, combinations[index], lines, depths)
-    in_view = wording.chance(frames) <= all_axes[0][0].get_ylim()[1]
-    legend_above(figure, _handles(frames, [line for lines in drawn.values() for line in lines], in_view))
+    legend_above(figure, [*_handles(frames, [line for lines in drawn.values() for line in lines]), *axis.handles()])
     return figure
 
 
@@ -123,7 +124,6 @@ def _draw_panel(
     at = _x_axis(axes, field, frames.axes[field])
     places = {arm: _sideways(axes, at, _shift(frames, arm)) for arm in frames.arms}
     chance = wording.chance(frames)
-    axes.axhline(chance, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     gone = along(frames, frames.diverged, field, held)
     if not lines and gone.empty:
         say(axes, "no finished run")
@@ -157,12 +157,6 @@ def _plot(axes: Axes, line: AxisLine, place: Mapping[Value, float], color: str) 
         x, points["mean"], color=color, linewidth=1.4, marker=ARM_STYLES[line.arm][1], markersize=4.2,
         markeredgecolor="white", markeredgewidth=0.4, zorder=3,
     )  # fmt: skip
-
-
-def shade(arm: Arm, depth: int, depths: Sequence[int]) -> str:
-    """The arm's colour, paler the shallower the network is."""
-    paler = 0.7 * (1 - (depths.index(depth) + 1) / len(depths))
-    return "#" + "".join(f"{round(255 * (part + (1 - part) * paler)):02x}" for part in to_rgb(ARM_STYLES[arm][0]))
 
 
 def _end_label(line: AxisLine, place: Mapping[Value, float], depths: Sequence[int]) -> EndLabel:
@@ -215,38 +209,32 @@ def _roomy(scaled: Sequence[float], values: Sequence[Value], at: Sequence[float]
     return [at[index] for index in fitting(shares, [number(value) for value in values], width)]
 
 
-def _limit_y(axes: Axes, frames: StudyFrames, lines: Sequence[AxisLine]) -> None:
-    """From a little below 0, so that points there are whole; guessing is in view where errors come near it."""
+def _axis(frames: StudyFrames, lines: Sequence[AxisLine]) -> ErrorAxis:
+    """One for all panels; diverged runs are drawn at chance."""
     chance = wording.chance(frames)
-    highest = [float(line.points["max"].max()) for line in lines] + [chance] * len(frames.diverged)
-    top = max(highest, default=chance)
-    top = max(top, chance) if top > 0.8 * chance else top
-    top = max(1.07 * top, 1.0)
-    axes.set_ylim(-0.03 * top, top)
+    errors = [float(error) for line in lines for column in ("min", "max") for error in line.points[column]]
+    return ErrorAxis.of([*errors, *[chance] * len(frames.diverged)], chance, below=0.03)
 
 
 # ---------------------------------------------------------------------------------------------- words
 
 
-def _handles(frames: StudyFrames, lines: Sequence[AxisLine], chance_in_view: bool) -> list[Artist]:
+def _handles(frames: StudyFrames, lines: Sequence[AxisLine]) -> list[Artist]:
     handles: list[Artist] = [arm_handle(arm) for arm in frames.arms if any(line.arm == arm for line in lines)]
     if any((line.points["count"] > 1).any() for line in lines):
-        handles.append(Patch(color="#444444", alpha=0.2, linewidth=0, label="band: min to max over seeds"))
+        handles.append(Patch(color=NEUTRAL, alpha=0.2, linewidth=0, label="band: min to max over seeds"))
     if len(frames.diverged):
-        handles.append(Line2D([], [], color="#444444", linestyle="none", marker="x", label="diverged"))
-    if chance_in_view:
-        guess = f"guessing ({wording.chance(frames):.0f} %)"
-        handles.append(Line2D([], [], color="#777777", linewidth=0.9, linestyle=(0, (1, 2)), label=guess))
+        handles.append(Line2D([], [], color=NEUTRAL, linestyle="none", marker="x", label="diverged"))
     return handles
 
 
-def _caption(frames: StudyFrames, field: str, depths: Sequence[int]) -> str:
-    parts = [f"Error at the last step against {words(field)}: means over seeds, paler the shallower the network is."]
+def _caption(frames: StudyFrames, field: str, depths: Sequence[int], axis: ErrorAxis) -> str:
+    parts = [f"Error at the last step against {words(field)}: means over seeds; the deeper the darker."]
     if len(frames.finished):
         train = wording.range_of(frames.finished["final_train_clean_images"])
         test = wording.range_of(frames.finished["final_test_images"])
         parts.append(f"Eval mode, not augmented, on {train} training and {test} test images.")
-        parts.append("Arms are set apart sideways to be visible.")
+        parts += ["Arms are set apart sideways to be visible.", *axis.words()]
     repeated = [name for name in REPLICATES if name in frames.axes]
     if repeated:
         parts.append(f"Means are over {' and '.join(repeated)} too.")

@@ -56,10 +56,12 @@ STYLE: Any = {
 }
 LABEL_SIZE = 8.0  # points
 CAPTION_SIZE = 7.5  # points
+ENTRY = 5.0  # what a legend entry needs beside its text, in units of the letters' size
 CHARACTER = 0.56  # mean width of a character of the default font, in units of its size
 
 # Inches. Positions are set by hand: automatic layout would let the caption's length change the panels.
 LEFT, TOP, BELOW_PANELS, PANEL_HEIGHT, CAPTION_LINE = 0.7, 0.68, 0.58, 2.9, 0.15
+LEGEND_ROW = 0.21
 PANEL_WIDTHS = {1: 4.8, 2: 3.0, 3: 2.5, 4: 2.2}
 # More room left of the first panel and between panels, where each has tick labels of its own, up to 200,000.
 MORE_LEFT, MORE_BETWEEN = 0.25, 0.42
@@ -206,10 +208,37 @@ def say(axes: Axes, message: str) -> None:
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
-    """One row of legend entries above the panels."""
-    if handles:
-        y = 1 - 0.06 / figure.get_figheight()
-        figure.legend(handles=list(handles), loc="upper center", ncols=len(handles), bbox_to_anchor=(0.5, y))
+    """Legend entries above the panels, in as many rows as they need; for more than one the figure grows upwards."""
+    rows = _in_rows(handles, figure.get_figwidth())
+    _grow(figure, LEGEND_ROW * (len(rows) - 1))
+    for number, row in enumerate(rows):
+        y = 1 - (0.06 + LEGEND_ROW * number) / figure.get_figheight()
+        figure.legend(handles=row, loc="upper center", ncols=len(row), bbox_to_anchor=(0.5, y))
+
+
+def _in_rows(handles: Sequence[Artist], width: float) -> list[list[Artist]]:
+    rows: list[list[Artist]] = []
+    room = 0.0
+    for handle in handles:
+        needed = (len(str(handle.get_label())) * CHARACTER + ENTRY) * STYLE["legend.fontsize"] / 72
+        if not rows or needed > room:
+            rows.append([])
+            room = width
+        rows[-1].append(handle)
+        room -= needed
+    return rows
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """More room at the top; what is drawn keeps its size and its place above the lower edge."""
+    before = figure.get_figheight()
+    figure.set_figheight(before + inches)
+    share = before / (before + inches)
+    for axes in figure.axes:
+        box = axes.get_position()
+        axes.set_position((box.x0, box.y0 * share, box.width, box.height * share))
+    for text in figure.texts:
+        text.set_y(text.get_position()[1] * share)
 
 
 @dataclass(frozen=True)

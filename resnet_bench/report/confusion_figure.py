@@ -60,10 +60,17 @@ def draw_confusion(frames: StudyFrames) -> Figure:
     arms = [arm for arm in arms_in(rows) if len(select(rows, arm, depth))]
     head = (
         f"Which classes are taken for which, at depth {depth}: percent of the test images of a class (row) that the "
-        f"net calls by each class (column), {state_of(frames)}, over all seeds."
+        f"net calls by each class (column), {state_of(frames)}, over all seeds.{_rounding(rows)}"
     )
-    caption = " ".join([head, wording.conditions(frames)]) + f" Made from confusion.csv of study {frames.name}."
+    lacking = [display_name(arm[0], depth, arm[1]) for arm in arms_in(rows) if arm not in arms]
+    more = [f"Not drawn, for no run of it has finished: {', '.join(lacking)}."] if lacking else []
+    sentences = [head, *more, wording.conditions(frames), *wording.excluded(frames)]
+    caption = " ".join(sentences) + f" Made from confusion.csv of study {frames.name}."
     return draw_matrices({display_name(a[0], depth, a[1]): select(rows, a, depth) for a in arms}, caption)
+
+
+def _rounding(rows: pd.DataFrame) -> str:
+    return " Without a number: up to 0.5 %." if len(classes_of(rows)) <= MAX_WRITTEN else ""
 
 
 def state_of(frames: StudyFrames) -> str:
@@ -91,14 +98,14 @@ def _tick(name: str) -> str:
 
 
 def _draw_matrix(axes: Axes, shares: np.ndarray, names: list[str]) -> None:
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    axes.imshow(shares, cmap="Greys", vmin=0, vmax=100, aspect="auto")
     axes.grid(False)
     axes.set_xlabel("predicted class")
     if names:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=CAPTION_SIZE)
     if len(shares) <= MAX_WRITTEN:
         for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.5:
+            if share > 0.5:
                 color = "white" if share > 55 else "#1b1b1b"
                 axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=6.5, color=color)
 

@@ -28,10 +28,18 @@ def convergence_table(frames: StudyFrames) -> TextTable:
         "median over the seeds that got there (in how many, if not all); mean error: area under the curve over the "
         f"steps; steps at chance: until the first row with less than {100 * CHANCE_SHARE:.0f} % of the error of "
         "guessing.",
+        *_spacing(frames),
         wording.conditions(frames),
+        *wording.excluded(frames),
         f"Made from curves.csv of study {frames.name}.",
     ]
     return TextTable(f"How fast the networks learn, study {frames.name}", header, cells, notes)
+
+
+def _spacing(frames: StudyFrames) -> list[str]:
+    """How far apart the rows are, which is how fine the numbers of steps are."""
+    steps = frames.finished_curves.groupby("run_id")["step"].diff().dropna()
+    return [f"Rows are {wording.range_of(steps)} steps apart; numbers of steps are no finer."] if len(steps) else []
 
 
 def _cells(runs: Sequence[Convergence], levels: Sequence[int]) -> list[str]:

@@ -9,8 +9,9 @@ import pandas as pd
 from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, arms_in, select
 from resnet_bench.networks import Arm
 from resnet_bench.report.canvas import legend_above, log_axis, panels, say, styled
-from resnet_bench.report.depth_figure import ARM_STYLES, arm_handle
+from resnet_bench.report.error_axis import beginning
 from resnet_bench.report.error_cost_figure import draw_cost
+from resnet_bench.report.looks import ARM_STYLES, NEUTRAL, arm_handle
 from resnet_bench.report.mpl import Artist, Axes, Figure, Line2D
 from resnet_bench.report.setups import Setup, conditions, peaks, setups, throttled
 
@@ -58,11 +59,17 @@ def draw_utilisation(frames: StudyFrames) -> Figure:
         "Achieved FLOP/s in percent of a measured peak. FLOPs by torch's FlopCounterMode: 2 per multiply-add of "
         f"convolutions and the classifier, nothing else. Peak: {peaks(setup.rows)}."
     )
+    shares = [float(share) for share in setup.rows[UTILISATION] if share > 0] or [100 / 1.15]
+    start = beginning(shares)
+    if start:
+        head += f" The axis begins at {start:.0f} %, not at 0."
     figure, all_axes = panels(
         list(TITLES.values()), _caption(frames, setup, others, head), "", ylabel="utilisation (% of the peak)"
     )
-    drawn = [_plot_mode(axes, setup, mode, UTILISATION) for axes, mode in zip(all_axes, TITLES, strict=True)]
-    all_axes[0].set_ylim(0, 1.15 * max((share for rows in drawn for share in rows[UTILISATION]), default=100 / 1.15))
+    for axes, mode in zip(all_axes, TITLES, strict=True):
+        _plot_mode(axes, setup, mode, UTILISATION)
+    length = max(max(shares) - start, 1.0)
+    all_axes[0].set_ylim(start - 0.1 * length * (start > 0), start + 1.15 * length)
     legend_above(figure, _handles(setup))
     return figure
 
@@ -100,7 +107,7 @@ def _half_iqr(rows: pd.DataFrame) -> pd.Series[float]:
 def _handles(setup: Setup) -> list[Artist]:
     handles: list[Artist] = [arm_handle(arm) for arm in arms_in(setup.rows)]
     if not all(exclusive is True for exclusive in setup.rows["exclusive"]):
-        hollow = Line2D([], [], color="#444444", linestyle="none", marker="o", markerfacecolor="white", markersize=4.5)
+        hollow = Line2D([], [], color=NEUTRAL, linestyle="none", marker="o", markerfacecolor="white", markersize=4.5)
         hollow.set_label("not exclusive, or not known")
         handles.append(hollow)
     return handles

@@ -17,6 +17,7 @@ DIGIT = 0.64  # width of a digit of the default font, in units of its size
 # Where a label may stand, from its point, the best first; then the same places farther away.
 DIRECTIONS = ((0, 1), (-1, 1), (1, 1), (1, 0), (-1, 0), (0, -1), (-1, -1), (1, -1))
 DISTANCES = (4.5, 9.0)  # points between a point's centre and its label
+APART = np.array([2.5, 0.0])  # points between labels, so that two numbers beside each other do not read as one
 # What it costs to hide a scattered point, a pixel of a line, or what must be seen; a label that costs more is left out.
 SEED, LINE, CLASH, LIMIT = 5.0, 1.0, 1e6, 30.0
 
@@ -58,7 +59,7 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[EndLabel]) -> None
 def _drawn(axes: Axes) -> tuple[Array, Array]:
     """What a label should not hide: weights (n), and places in pixels (n, 2), of points and along lines."""
     clouds = [axes.transData.transform(cloud.get_offsets()) for cloud in axes.collections]
-    ends = [axes.transData.transform(line.get_xydata()) for line in axes.lines]
+    ends = [line.get_transform().transform(line.get_xydata()) for line in axes.lines]
     between = [
         np.linspace(start, end, 2 + int(np.abs(end - start).max()))
         for line in ends
@@ -75,6 +76,6 @@ def _inside(places: Array, box: Array) -> NDArray[np.bool_]:
 
 
 def _clashes(box: Array, written: Sequence[Array], frame: Array) -> bool:
-    """Does the box overlap another label or the panel's edge."""
-    overlapping = any(((box[0] < other[1]) & (other[0] < box[1])).all() for other in written)
+    """Does the box overlap another label, stand too near beside it, or overlap the panel's edge."""
+    overlapping = any(((box[0] < other[1] + APART) & (other[0] < box[1] + APART)).all() for other in written)
     return bool(overlapping or (box[0] < frame[0]).any() or (box[1] > frame[1]).any())

@@ -17,7 +17,8 @@ from resnet_bench.text import one_line
 COLUMNS, MOST = 8, 400  # tiles in a row, and in a picture
 TILE, GAP, TEXT, MARGIN = 1.1, 0.12, 0.36, 0.12  # inches
 SIZE = 7.5  # points
-RIGHT, WRONG, UNKNOWN = ("#28609A", 1.2, "-"), ("#D4581A", 3.0, "--"), ("#777777", 0.8, "-")
+# Colour, width and line of a frame; neither is the colour of a kind of network.
+RIGHT, WRONG, UNKNOWN = ("#333333", 1.2, "-"), ("#B3002D", 3.0, "--"), ("#777777", 0.8, "-")
 
 
 @dataclass(frozen=True)

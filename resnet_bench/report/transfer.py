@@ -26,7 +26,7 @@ from resnet_bench.report.transfer_figures import (
     draw_transfer_curves,
     images,
 )
-from resnet_bench.report.wording import count
+from resnet_bench.report.wording import chance, count
 from resnet_bench.results.rows import TransferRow
 from resnet_bench.results.tables import CONFUSION, CURVES, RUNS, TRANSFER, read_csv
 
@@ -68,7 +68,8 @@ def render_transfer(folder: Path) -> list[Path]:
         for level, modes in counted.items()
         if modes
     ]
-    errors = [picture("transfer", "Test error by mode", draw_transfer(_groups(done), name))]
+    guessing = max((chance(frames) for frames in studies), default=math.inf)
+    errors = [picture("transfer", "Test error by mode", draw_transfer(_groups(done), name, guessing))]
     document = Document(
         name=name,
         verdict=verdict(frame),

@@ -25,12 +25,13 @@ from resnet_bench.frames import INFERENCE, TRAIN_STEP, StudyFrames, load
 from resnet_bench.networks import RESIDUAL_ARMS, TWINS
 from resnet_bench.report import canvas, cost_figures, cost_tables, render, setups, tables
 from resnet_bench.report.error_cost_figure import draw_cost
+from resnet_bench.report.looks import ARM_STYLES
 from resnet_bench.report.point_labels import label_points
 from resnet_bench.results.rows import ComplexityRow, ThroughputRow
 from resnet_bench.results.tables import COMPLEXITY, THROUGHPUT, write_csv
 from tests import studies
 
-PLAIN, BLUE = "#d4581a", "#28609a"
+PLAIN, BLUE = (ARM_STYLES[arm][0].lower() for arm in TWINS)
 DEPTHS = (20, 32, 44, 56, 110)
 
 
@@ -329,6 +330,25 @@ def test_only_exclusive_runs_of_one_machine_have_seconds() -> None:
     assert cost_points(figure.axes[1]) == [[(30, 21), (120, 57)], [(20, 20), (120, 56.5)]]
     assert [y for arm in cost_points(figure.axes[0]) for _, y in arm] == [20.5, 56.5] * 2
     assert "of 5 of 8 finished runs: those made in one go with the machine to themselves" in canvas.caption_of(figure)
+
+
+def test_no_line_leads_over_a_depth_without_a_point() -> None:
+    rows = studies.make("some", (20, 32, 44, 56), num_seeds=1)
+    rows = rows.change("plain-none-d32-s0", exclusive=False)
+    figure = draw_cost(frames_of(rows))
+    by_macs, by_seconds = ([len(line) for line in cost_points(axes)] for axes in figure.axes)
+    assert by_macs == [4, 4] and by_seconds == [1, 2, 4]
+    assert "No point there, and no line over it: plain-32." in canvas.caption_of(figure)
+
+
+def test_numbers_beside_each_other_do_not_read_as_one() -> None:
+    figure = Figure(figsize=(4, 3), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 288), ylim=(0, 216))  # in points
+    apart = 2.5 * canvas.LABEL_SIZE * 0.64  # labels of two and three digits just touch
+    axes.plot([100, 100 + apart], [100, 100], linestyle="none", marker="o")
+    label_points(figure, axes, [canvas.EndLabel(t, x, 100, "#000000") for t, x in (("20", 100), ("110", 100 + apart))])
+    (left, low), (right, high) = (text.get_position() for text in axes.texts)  # from their own points
+    assert low != high or right - left >= 2
 
 
 def test_one_seed_is_no_mean() -> None:

@@ -61,7 +61,7 @@ SHAPES: dict[str, tuple[Callable[[], studies.Rows], str]] = {
     "unicode": (lambda: named("Größe-深さ", studies.demo()), "Study Größe-深さ"),
     "no residual": (lambda: studies.demo().keep(["plain-none-d20-s0", "plain-none-d56-s0"]), "one seed, so no judg"),
     "dollars": (lambda: named("a$\\b$", studies.demo()), "Study a$"),
-    "insides": (studies.insides, "plain-110: lowest response"),
+    "insides": (studies.insides, "plain-20 deepened to 56"),
 }
 
 
@@ -93,9 +93,12 @@ def test_the_file_is_whole_by_itself(report: Path) -> None:
     assert not re.search(r"(src|href)=\"https?:", text)
 
 
-def test_the_verdict_stands_before_any_figure(report: Path) -> None:
+def test_the_verdict_stands_before_any_figure_and_the_curves_before_the_claims(report: Path) -> None:
     text = report.read_text()
-    assert text.index('class="verdict"') < text.index('id="claims"') < text.index("<img")
+    places = ['class="verdict"', 'id="limitations"', 'class="facts"', "<img", 'id="claims"', '<details id="numbers"',
+              'id="errors"', 'id="rules"']  # fmt: skip
+    assert text.index("<img") > text.index('id="figure-curves"') and text.count('id="figure-curves"') == 1
+    assert [text.index(place) for place in places] == sorted(text.index(place) for place in places)
 
 
 def test_the_same_study_gives_the_same_bytes(report: Path) -> None:
