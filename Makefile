@@ -90,7 +90,7 @@ format: install ## rewrite the code in the project's format
 bench: install ## speed of every part, about 10 minutes on 2 cores; JSON under .benchmarks/
 	@$(PY) -m pytest benchmarks/cases --benchmark-enable --benchmark-autosave --benchmark-save-data $(ARGS)
 
-bench-peers: install ## training speed beside the loop that people write today (ARGS=--memory: peak memory)
+bench-peers: install ## training speed compared with the loop that people write today (ARGS=--memory: peak memory)
 	@$(PY) -m benchmarks.peers $(call given,DEPTHS,depths) $(call given,MODE,mode) $(WHERE) $(ARGS)
 
 bench-check: install ## the throughput gate: is this checkout slower than BASE; BUDGET in minutes

@@ -9,15 +9,21 @@ from dataclasses import dataclass, field
 from resnet_bench.analysis.claims import rules
 from resnet_bench.frames import StudyFrames
 from resnet_bench.report import settings_tables, tables, wording
-from resnet_bench.report.claims_table import claims_table, figure_of, verdict_sentence
+from resnet_bench.report.cards import Group, groups
+from resnet_bench.report.claim_words import figure_of, not_measured
+from resnet_bench.report.claims_table import claims_table
 from resnet_bench.report.confusion_figure import class_table, confusions
 from resnet_bench.report.construction_table import construction_table
 from resnet_bench.report.convergence_table import convergence_table
 from resnet_bench.report.cost_tables import cost_tables
 from resnet_bench.report.drawings import MOST_SETTINGS, single_settings
-from resnet_bench.report.figures import FIGURES
+from resnet_bench.report.figures import FIGURES, error_figures
+from resnet_bench.report.limitations import Limit, limitations
+from resnet_bench.report.signal_figures import recorded
+from resnet_bench.report.signal_table import signals_table
 from resnet_bench.report.summary import facts
 from resnet_bench.report.tables import TextTable
+from resnet_bench.report.verdict import headline
 from resnet_bench.results.rows import ClaimRow
 from resnet_bench.results.settings import REPLICATES, number
 from resnet_bench.results.tables import (
@@ -34,6 +40,7 @@ from resnet_bench.results.tables import (
 )
 from resnet_bench.text import command
 
+FIRST = "curves"  # the figure that shows most
 TEXT_SETTINGS = 8  # up to which the facts name the change with depth within each
 
 
@@ -63,9 +70,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: the verdict first. One that is not about the paper's claims has no claims, table of them and rules.
+    """A report: the verdict first, and what limits it. One that is not about the paper's claims has nothing of these.
 
-    Where a study varies fields, its verdicts stand in `claims_by_setting`, beside each other.
+    `first` is the figure that shows most, before all claims; it stands in no section. Where a study varies fields, its
+    verdicts stand in `claims_by_setting`, beside each other, and not on cards.
     """
 
     name: str
@@ -73,7 +81,10 @@ class Document:
     facts: Sequence[str]
     sections: Sequence[Section]
     sources: Sequence[str]
-    claims: Sequence[ClaimRow] = ()
+    limitations: Sequence[Limit] = ()
+    first: Picture | None = None
+    cards: Sequence[Group] = ()
+    not_measured: str = ""
     claims_table: TextTable | None = None
     claims_by_setting: TextTable | None = None
     rules: Sequence[str] = ()
@@ -93,6 +104,7 @@ class Document:
     def figure_of(self, row: ClaimRow) -> str:
         """The name of the figure that shows a claim, if this report has it; else ""."""
         drawn = {picture.name for section in self.sections for picture in section.pictures}
+        drawn |= {self.first.name} if self.first else set()
         name = figure_of(row)
         return name if name in drawn else ""
 
@@ -109,9 +121,12 @@ def make_document(frames: StudyFrames, claims: Sequence[ClaimRow], pictures: Map
     missing = wording.excluded(frames)
     return Document(
         name=frames.name,
-        verdict=verdict_sentence(claims),
+        verdict=headline(frames, claims),
         facts=facts(frames, TEXT_SETTINGS),
-        claims=claims,
+        limitations=limitations(frames, claims),
+        first=None if frames.settings else pictures.get(FIRST),
+        cards=[] if frames.settings else groups(claims),
+        not_measured="" if frames.settings else not_measured(claims),  # else it is a note of that table
         claims_table=claims_table(claims, frames.name),
         claims_by_setting=settings_tables.verdicts(frames, claims) if frames.settings else None,
         rules=rules(frames),
@@ -128,15 +143,16 @@ def _sections(frames: StudyFrames, pictures: Mapping[str, Picture]) -> list[Sect
     return [
         Section(
             "Errors",
-            pictures=_chosen(pictures, *FIGURES),
+            _no_degradation(frames),
+            _chosen(pictures, *(name for name in FIGURES if name != FIRST)),
             tables={"errors": tables.errors(frames), **tables.selected(frames)},
         ),
         Section("Convergence", tables={"convergence": convergence_table(frames)} if len(frames.curves) else {}),
         Section(
             "Causes",
             _causes(frames),
-            _chosen(pictures, "responses", "gradients", "continuation", "lesions"),
-            {"construction": construction_table(frames)} if len(frames.construction) else {},
+            _chosen(pictures, "responses", "gradients", "growth", "continuation", "lesions"),
+            _causes_tables(frames),
         ),
         Section(
             "Classes",
@@ -166,7 +182,8 @@ def _sections_by_setting(frames: StudyFrames, pictures: Mapping[str, Picture]) -
 def _setting_section(part: StudyFrames, ending: str, pictures: Mapping[str, Picture]) -> Section:
     made = {"errors": tables.errors(part), **tables.selected(part)}
     made |= {"convergence": convergence_table(part)} if len(part.curves) else {}
-    names = (f"{name}-{ending}" for name in (*FIGURES, "responses"))
+    made |= {"signals": signals_table(part)} if len(recorded(part)) else {}
+    names = (f"{name}-{ending}" for name in (*FIGURES, "responses", "gradients", "growth"))
     return Section(
         f"Setting {part.setting}",
         pictures=_chosen(pictures, *names),
@@ -198,6 +215,18 @@ def _cost_section(frames: StudyFrames, pictures: Mapping[str, Picture]) -> Secti
 
 def _chosen(pictures: Mapping[str, Picture], *names: str) -> list[Picture]:
     return [pictures[name] for name in names if name in pictures]
+
+
+def _causes_tables(frames: StudyFrames) -> dict[str, TextTable]:
+    made = {"signals": signals_table(frames)} if len(recorded(frames)) else {}
+    return made | ({"construction": construction_table(frames)} if len(frames.construction) else {})
+
+
+def _no_degradation(frames: StudyFrames) -> list[str]:
+    """Why there is no twin of the paper's figure 1; nothing if there is."""
+    if "degradation" in error_figures(frames):
+        return []
+    return ["A shallow and a deep plain net are not compared in a figure: there are not two depths of plain nets."]
 
 
 def _causes(frames: StudyFrames) -> list[str]:
@@ -232,7 +261,6 @@ def _provenance(frames: StudyFrames) -> list[str]:
         "dataset": frames.dataset,
         "dataset digest (SHA-256)": frames.dataset_digest,
         "protocol": wording.protocol(frames),
-        "deviations from the paper": wording.deviations(frames),
         "precision": frames.precision,
         "mode": frames.mode,
         "device": wording.devices(frames),

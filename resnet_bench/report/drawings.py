@@ -10,7 +10,7 @@ from resnet_bench.frames import StudyFrames
 from resnet_bench.report.axis_figure import axis_figures, words
 from resnet_bench.report.confusion_figure import confusion_figures
 from resnet_bench.report.cost_figures import cost_figures
-from resnet_bench.report.figures import FIGURES
+from resnet_bench.report.figures import FIGURES, error_figures
 from resnet_bench.report.mpl import Figure
 from resnet_bench.report.signal_figures import signal_figures
 from resnet_bench.report.surgery_figures import surgery_figures
@@ -23,6 +23,7 @@ TITLES = {
     "depth": "Final error against depth",
     "responses": "Layer responses",
     "gradients": "Gradients by layer",
+    "growth": "Growth of the gradient before training, and final error",
     "continuation": "Trained on from the constructed solution",
     "lesions": "Error without one block",
     "confusion": "Which classes are taken for which",
@@ -46,7 +47,7 @@ def drawings(frames: StudyFrames) -> dict[str, Drawing]:
     if frames.settings:
         return _over_settings(frames) | _of_settings(frames)
     draws: dict[str, Draw] = {
-        **FIGURES,
+        **error_figures(frames),
         **signal_figures(frames),
         **confusion_figures(frames),
         **surgery_figures(frames),
@@ -81,7 +82,6 @@ def _over_settings(frames: StudyFrames) -> dict[str, Drawing]:
 def _of_settings(frames: StudyFrames) -> dict[str, Drawing]:
     made = {}
     for ending, part in single_settings(frames).items():
-        responses = {name: draw for name, draw in signal_figures(part).items() if name == "responses"}
-        for name, draw in {**FIGURES, **responses}.items():
+        for name, draw in {**error_figures(part), **signal_figures(part)}.items():
             made[f"{name}-{ending}"] = Drawing(f"{_title(name)}, {part.setting}", partial(draw, part))
     return made

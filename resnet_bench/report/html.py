@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import importlib.resources
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from resnet_bench.report.claim_words import powers, together
 from resnet_bench.report.document import Document
 from resnet_bench.text import command, one_line
 
 TEMPLATE = "report.html.jinja"
-NUMBER = re.compile(r"[-+]?[\d,.]+.*|-")
 
 
 def to_html(document: Document, png: Callable[[str], bytes]) -> str:
@@ -26,7 +25,8 @@ def to_html(document: Document, png: Callable[[str], bytes]) -> str:
     environment.filters["command"] = lambda words: command(*words)
     environment.filters["data_uri"] = lambda name: f"data:image/png;base64,{base64.b64encode(png(name)).decode()}"
     environment.filters["size"] = lambda name: png_size(png(name))
-    environment.tests["number"] = lambda cell: NUMBER.fullmatch(cell) is not None
+    environment.filters["together"] = together
+    environment.filters["powers"] = powers
     template = (importlib.resources.files("resnet_bench.report") / TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(template).render(document=document)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnet_bench.report import markdown
-from resnet_bench.report.document import Document, Section
+from resnet_bench.report.cards import Card
+from resnet_bench.report.claim_words import powers
+from resnet_bench.report.document import Document, Picture, Section
 from resnet_bench.report.tables import to_markdown
 
 
@@ -14,33 +16,59 @@ def to_page(document: Document) -> str:
     parts = [
         markdown.heading(1, f"Study {document.name}"),
         f"{markdown.bold(document.verdict)}\n",
+        *_limitations(document),
         *map(markdown.item, document.facts),
         "",
+        *([_picture(document.first)] if document.first else []),
         *_claims(document),
-        *_rules(document),
         *(line for section in document.sections for line in _section(section)),
+        *_rules(document),
         f"Made from {_listed(document.sources)} by {markdown.code(*document.redrawn_by)}; do not edit by "
         "hand. The figures are also there as SVG, the tables as LaTeX, and all of it as one file, report.html.",
     ]
     return "\n".join(parts) + "\n"
 
 
+def _limitations(document: Document) -> list[str]:
+    if not document.limitations:
+        return []
+    items = [f"- {markdown.bold(f'{limit.about}:')} {markdown.inline(limit.text)}" for limit in document.limitations]
+    return [markdown.heading(2, "What this can and cannot show"), *items, ""]
+
+
 def _claims(document: Document) -> list[str]:
-    """The table of claims; of several settings first what is short, and the rest to be opened."""
+    """The cards, and what was not measured; of several settings a table. The numbers behind them are to be opened."""
     if not document.claims_table:
         return []
-    whole = to_markdown(document.claims_table)
-    if not document.claims_by_setting:
-        return [whole]
-    opened = ["<details><summary>The numbers behind the verdicts</summary>\n", whole, "</details>\n"]
-    return [to_markdown(document.claims_by_setting), *opened]
+    lines = [markdown.heading(2, "Claims")]
+    if document.claims_by_setting:
+        lines.append(to_markdown(document.claims_by_setting))
+    for group in document.cards:
+        lines += [markdown.heading(3, group.title), *map(_card, group.cards), ""]
+    if document.not_measured:
+        lines.append(f"{markdown.paragraph(document.not_measured)}\n")
+    opened = ["<details><summary>The numbers behind the verdicts</summary>\n", to_markdown(document.claims_table)]
+    return [*lines, *opened, "</details>\n"]
+
+
+def _card(card: Card) -> str:
+    """`- The claim (networks): **supported** at this budget, **not testable** of trained networks. The effect.`"""
+    verdicts = ", ".join(f"{markdown.bold(line.verdict)} {line.about}".strip() for line in card.lines)
+    subject = markdown.inline(card.row.subject)
+    effect = f" {markdown.inline(f'{powers(card.effect)}: {card.row.test}')}." if card.effect else ""
+    return f"{markdown.item(card.title)} ({subject}): {verdicts}.{effect}"
 
 
 def _rules(document: Document) -> list[str]:
     if not document.rules:
         return []
     rules = map(markdown.item, document.rules)
-    return ["<details><summary>How it is judged</summary>\n", *rules, "\n</details>\n"]
+    return [
+        markdown.heading(2, "How it is judged"),
+        "<details><summary>The rules</summary>\n",
+        *rules,
+        "\n</details>\n",
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -53,5 +81,9 @@ def _section(section: Section) -> list[str]:
     lines = [markdown.heading(2, section.title)]
     if section.sentences:
         lines += [*map(markdown.item, section.sentences), ""]
-    lines += [f"![{markdown.inline(picture.title)}](figures/{picture.name}.png)\n" for picture in section.pictures]
+    lines += map(_picture, section.pictures)
     return lines + [to_markdown(table) for table in section.tables.values()]
+
+
+def _picture(picture: Picture) -> str:
+    return f"![{markdown.inline(picture.title)}](figures/{picture.name}.png)\n"

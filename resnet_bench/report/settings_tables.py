@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resnet_bench.analysis.findings import NOT_MEASURED
 from resnet_bench.frames import StudyFrames, select
 from resnet_bench.networks import arm_name
 from resnet_bench.report import wording
-from resnet_bench.report.claims_table import by_networks
+from resnet_bench.report.claim_words import AT_BUDGET, OF_TRAINED, both, by_kind, by_networks, measured, not_measured
+from resnet_bench.report.claims_table import scopes
 from resnet_bench.report.tables import FINAL_TEST, FINAL_TRAIN, PM, TextTable, mean_std
 from resnet_bench.results.rows import ClaimRow
 from resnet_bench.results.settings import number, parse
@@ -38,15 +38,19 @@ def final_errors(frames: StudyFrames) -> TextTable:
 
 def verdicts(frames: StudyFrames, rows: Sequence[ClaimRow]) -> TextTable:
     """A row for each claim, a column for each setting; without the claims that nothing was measured for anywhere."""
-    claims = by_networks(rows)
-    measured = [found for found in claims if any(row.verdict != NOT_MEASURED for row in found)]
+    groups: dict[int, str] = {}
+    cells: list[list[str]] = []
+    for title, group in by_kind(measured(rows)).items():
+        groups[len(cells)] = title
+        for found in by_networks(group):
+            verdict_at = {row.setting: both(row) for row in found}
+            cells.append([found[0].statement, found[0].subject, *(verdict_at.get(s, "-") for s in frames.settings)])
+    notes = [
+        f"Each setting is judged by itself: {AT_BUDGET} / {OF_TRAINED}, where a claim is about training; the evidence "
+        "stands in the table of claims.",
+        *scopes(rows),
+        *([silent] if (silent := not_measured(rows)) else []),
+        f"Made from claims.csv of study {frames.name}.",
+    ]
     header = ["claim", "networks", *frames.settings]
-    cells = []
-    for found in measured:
-        verdict_at = {row.setting: row.verdict for row in found}
-        cells.append([found[0].statement, found[0].subject, *(verdict_at.get(s, "-") for s in frames.settings)])
-    notes = ["Each setting is judged by itself; the evidence stands in the table of claims."]
-    silent = dict.fromkeys(found[0].statement for found in claims if found not in measured)
-    notes += [f"Not measured in any setting: {'; '.join(silent)}."] if silent else []
-    notes.append(f"Made from claims.csv of study {frames.name}.")
-    return TextTable(f"The paper's claims by setting, study {frames.name}", header, cells, notes)
+    return TextTable(f"The claims by setting, study {frames.name}", header, cells, notes, groups)

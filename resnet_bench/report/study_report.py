@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from resnet_bench.report import canvas, html, page, tables
 from resnet_bench.report.claims_table import claims
 from resnet_bench.report.document import Document, Picture, make_document
 from resnet_bench.report.drawings import drawings
-from resnet_bench.report.summary import summary
+from resnet_bench.report.summary import WIDTH, summary
 from resnet_bench.results.rows import ClaimRow
 from resnet_bench.results.tables import CLAIMS, write_claims
+
+LEAST_WIDTH = 40  # characters; in a narrower window lines break twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,9 @@ class StudyReport:
         return cls(folder, frames, claims(frames))
 
     def summary(self) -> str:
-        """What was found, as lines for the terminal."""
-        return summary(self.frames, self.verdicts)
+        """What was found, as lines for the terminal, no wider than it is."""
+        width = shutil.get_terminal_size((WIDTH, 24)).columns
+        return summary(self.frames, self.verdicts, max(LEAST_WIDTH, min(WIDTH, width)))
 
     def write(self) -> list[Path]:
         """Store the verdicts, draw the figures, and write tables and pages."""

@@ -9,19 +9,32 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resnet_bench.analysis.claims import MARGIN
-from resnet_bench.analysis.findings import NOT_MEASURED, UNDECIDED
+from resnet_bench.analysis.findings import UNDECIDED
+from resnet_bench.analysis.rules import MARGIN
 from resnet_bench.frames import StudyFrames, select
 from resnet_bench.networks import Arm, arm_name
 from resnet_bench.report import wording
-from resnet_bench.report.claims_table import by_networks, verdict_in_words
+from resnet_bench.report.claim_words import (
+    AT_BUDGET,
+    NO_BREAK,
+    OF_TRAINED,
+    both,
+    by_kind,
+    by_networks,
+    effect_in_words,
+    measured,
+    not_measured,
+    of_trained,
+    p_of,
+    together,
+    verdict_in_words,
+)
+from resnet_bench.report.verdict import headline
 from resnet_bench.results.rows import ClaimRow
 
-WIDTH = 100  # characters
+WIDTH = 100  # characters, of a window at least as wide
 TRAIN, TEST = "final_train_clean_top1_err", "final_test_top1_err"
-MEANING = (
-    "Degradation = higher training error with more depth. It shows on the images trained on, so it is not overfitting."
-)
+MEANING = "Degradation is a higher training error with more depth; on the images trained on it cannot be overfitting."
 
 
 @dataclass(frozen=True)
@@ -38,26 +51,24 @@ class Comparison:
         return self.pairs["train_deep"] - self.pairs["train_shallow"]
 
 
-def summary(frames: StudyFrames, claims: Sequence[ClaimRow]) -> str:
-    """The facts, the verdict on every claim, and what is missing, as lines for the terminal."""
-    paragraphs = facts(frames)
-    if len(frames.finished):
-        within = f"within each of {len(frames.settings)} settings, " if frames.settings else ""
-        paragraphs.append(f"The paper's claims, {within}by rules that are the same for every study:")
-        paragraphs += _verdicts(frames, claims)
+def summary(frames: StudyFrames, claims: Sequence[ClaimRow], width: int = WIDTH) -> str:
+    """Facts, the answer, the verdict on every claim, what is missing: lines of at most that many characters."""
+    said, *more = facts(frames)
+    paragraphs = [said, headline(frames, claims), *more]
+    if len(frames.runs):
+        paragraphs += _verdicts(claims)
     paragraphs += wording.excluded(frames)
-    return "\n".join(line for paragraph in paragraphs for line in _wrap(paragraph))
+    return "\n".join(line for paragraph in paragraphs for line in _wrap(paragraph, width))
 
 
-def _verdicts(frames: StudyFrames, claims: Sequence[ClaimRow]) -> list[str]:
-    """A line for each claim; where there are settings, one for all claims that nothing was measured for in any."""
-    groups = by_networks(claims)
-    silent = [rows for rows in groups if frames.settings and all(row.verdict == NOT_MEASURED for row in rows)]
-    names = ", ".join(dict.fromkeys(rows[0].claim for rows in silent))
-    return [
-        *(_claim_line(rows) for rows in groups if rows not in silent),
-        *([f"  not measured in any setting: {names}"] if silent else []),
-    ]
+def _verdicts(claims: Sequence[ClaimRow]) -> list[str]:
+    """In three groups a line for each claim; one for all that nothing was measured for."""
+    lines = []
+    for title, rows in by_kind(measured(claims)).items():
+        two = f" ({AT_BUDGET} / {OF_TRAINED})" if any(of_trained(row) for row in rows) else ""
+        lines += [f"{title}{two}:", *map(_claim_line, by_networks(rows))]
+    silent = not_measured(claims)
+    return [*lines, *([silent] if silent else [])]
 
 
 def facts(frames: StudyFrames, most_settings: float = math.inf) -> list[str]:
@@ -66,7 +77,8 @@ def facts(frames: StudyFrames, most_settings: float = math.inf) -> list[str]:
     Of each arm, within each setting, the shallowest and the deepest finished depth are compared, paired by seed.
     """
     finished, planned = len(frames.finished), len(frames.plan)
-    sentences = [f"Study {frames.name}: {finished} of {wording.count(planned, 'planned run')} finished."]
+    diverged = f", {len(frames.diverged)} diverged" if len(frames.diverged) else ""
+    sentences = [f"Study {frames.name}: {finished} of {wording.count(planned, 'planned run')} finished{diverged}."]
     if len(frames.runs):
         sentences.append(wording.conditions(frames))
     if not finished:
@@ -76,11 +88,12 @@ def facts(frames: StudyFrames, most_settings: float = math.inf) -> list[str]:
     return [*sentences, *(line(part, arm) for part in parts for arm in part.arms), MEANING]
 
 
-def _wrap(paragraph: str) -> list[str]:
+def _wrap(paragraph: str, width: int) -> list[str]:
+    """Lines of at most that many characters; a number stays with its unit, and `p` with its value."""
     indent = "  " if paragraph.startswith("  ") else ""
-    return textwrap.wrap(
-        paragraph.strip(), WIDTH, initial_indent=indent, subsequent_indent="  ", break_on_hyphens=False
-    )
+    kept = together(paragraph.strip())
+    lines = textwrap.wrap(kept, width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ") for line in lines]
 
 
 def compare(frames: StudyFrames, arm: Arm) -> Comparison | None:
@@ -148,11 +161,13 @@ def _in_seeds(found: Comparison) -> str:
 
 
 def _claim_line(rows: Sequence[ClaimRow]) -> str:
-    """`  supported: the training error of plain nets rises with depth (plain; p = 0.003)`; of settings in words."""
+    """`  supported / not testable: the training error of plain nets rises (plain; +51.8 points, p = 0.003)`."""
     row = rows[0]
     if row.setting:
-        return f"  {verdict_in_words(rows)}: {row.statement} ({row.subject})"
+        return f"  {verdict_in_words(rows, both)}: {row.statement} ({row.subject})"
     last = row.evidence.rpartition("; ")[2]
-    needed = last if row.verdict == UNDECIDED and last.endswith(("would decide", "no judgement")) else ""
-    facts = [row.subject, *([f"p = {row.p_holm:.2g}"] if row.p_holm is not None else []), *([needed] if needed else [])]
-    return f"  {row.verdict}: {row.statement} ({'; '.join(facts)})"
+    needed = last if row.verdict == UNDECIDED and ("would find" in last or last.endswith("no judgement")) else ""
+    numbers = [effect_in_words(row)] if row.effect is not None else []
+    numbers += [p_of(row)] if row.p_holm is not None else []
+    said = [row.subject, ", ".join(numbers), needed]
+    return f"  {both(row)}: {row.statement} ({'; '.join(filter(None, said))})"

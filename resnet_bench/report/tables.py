@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -19,16 +21,29 @@ from resnet_bench.text import one_line
 PM = "\N{PLUS-MINUS SIGN}"
 FINAL_TRAIN, FINAL_TEST = "final_train_clean_top1_err", "final_test_top1_err"
 PAPER = "He et al. 2015 Table 6"
+NUMBER = re.compile(r"[-+<]?\s?\d[\d,.]*( .*)?|-|")  # with what may stand behind it: a unit, a spread
+LONG = 40  # characters from which on a cell is set as a paragraph in LaTeX
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of unescaped text, its caption, and the notes that belong under it."""
+    """A table of unescaped text, its caption, the notes that belong under it, and titles that stand before rows."""
 
     caption: str
     header: list[str]
     rows: list[list[str]]
     notes: list[str]
+    groups: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def is_numeric(self) -> list[bool]:
+        """Of each column, does it hold numbers alone, so that it is set to the right."""
+        return [all(NUMBER.fullmatch(row[index]) for row in self.rows) for index in range(len(self.header))]
+
+    @property
+    def grouped(self) -> list[tuple[str, list[str]]]:
+        """The rows, each with the title that stands before it, or ""."""
+        return [(self.groups.get(index, ""), row) for index, row in enumerate(self.rows)]
 
 
 def errors(frames: StudyFrames) -> TextTable:
@@ -113,7 +128,7 @@ def published() -> list[dict[str, str]]:
 
 
 def published_residual(depth: int) -> str:
-    """The paper's Table 6; for depth 110 its mean over five runs, as that is what stands beside it."""
+    """The paper's Table 6; for depth 110 its mean over five runs, as ours is a mean, too."""
     rows = _paper_rows(depth)
     means = [row for row in rows if row["metric"] == FINAL_TEST]
     if means:
@@ -175,7 +190,7 @@ def _published_notes(frames: StudyFrames) -> list[str]:
     kind = "not all the paper's" if frames.family == OWN else "of ImageNet style"
     reasons += [] if frames.family == CIFAR else [f"the networks are {kind}"]
     reasons += [] if frames.is_paper_protocol else [f"protocol {frames.protocol} is {wording.not_the_papers(frames)}"]
-    return [f"No published values stand beside these: {'; '.join(reasons)}."]
+    return [f"No published values are shown beside these: {'; '.join(reasons)}."]
 
 
 # ---------------------------------------------------------------------------------------------- Markdown, LaTeX
@@ -183,7 +198,10 @@ def _published_notes(frames: StudyFrames) -> list[str]:
 
 def to_markdown(table: TextTable) -> str:
     """The table with its caption above and its notes below, as Markdown."""
-    lines = markdown.table(table.header, ["---:"] * len(table.header), table.rows)
+    rules = ["---:" if numeric else "---" for numeric in table.is_numeric]
+    blanks = [""] * (len(table.header) - 1)
+    rows = [cells for title, row in table.grouped for cells in (*([[title, *blanks]] if title else []), row)]
+    lines = markdown.table(table.header, rules, rows)
     return "\n".join([markdown.bold(table.caption), "", *lines, "", *map(markdown.item, table.notes)]) + "\n"
 
 
@@ -206,13 +224,15 @@ def _latex_cell(text: str) -> str:
 def to_latex(table: TextTable) -> str:
     """The table as a LaTeX float; needs the package booktabs."""
     body = [f"    {' & '.join(map(_latex_cell, cells))} \\\\" for cells in (table.header, *table.rows)]
+    for index, title in sorted(table.groups.items(), reverse=True):
+        body.insert(index + 1, f"    \\multicolumn{{{len(table.header)}}}{{l}}{{\\emph{{{latex(title)}}}}} \\\\")
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
             r"\begin{table}",
             r"  \centering",
             f"  \\caption{{{latex(table.caption)}}}",
-            f"  \\begin{{tabular}}{{{'r' * len(table.header)}}}",
+            f"  \\begin{{tabular}}{{{''.join(_latex_columns(table))}}}",
             r"    \toprule",
             body[0],
             r"    \midrule",
@@ -225,3 +245,12 @@ def to_latex(table: TextTable) -> str:
             "",
         ]
     )
+
+
+def _latex_columns(table: TextTable) -> list[str]:
+    """Numbers to the right, text to the left, long text as paragraphs."""
+    longest = [max((len(row[index]) for row in table.rows), default=0) for index in range(len(table.header))]
+    return [
+        "r" if numeric else "p{4cm}" if length > LONG else "l"
+        for numeric, length in zip(table.is_numeric, longest, strict=True)
+    ]

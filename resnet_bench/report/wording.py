@@ -77,18 +77,20 @@ NAMES = {
     "steps": "steps", "batch_size": "images in a batch", "lr": "as the first learning rate",
     "optimizer": "as the optimizer", "schedule": "as the schedule",
 }  # fmt: skip
+WARM_FROM = 110  # layers, from which on the paper begins at a lower rate
 
 
-def deviations(frames: StudyFrames) -> str:
-    """What these runs do otherwise than the paper, from runs.csv; what all runs of the package do is in its README."""
-    found = [] if frames.dataset == "cifar10" else [f"images {frames.dataset} instead of CIFAR-10"]
+def deviations(frames: StudyFrames) -> list[str]:
+    """What these runs do otherwise than the paper, from runs.csv; docs/protocol.md has what all runs do."""
+    found = []
     for column, theirs in PAPER.items():
         planned = frames.finished if column == "steps" else frames.runs  # a diverged run has fewer steps
         ours = sorted(set(planned[column]) - {theirs})
         if ours:
             found.append(f"{', '.join(map(_said, ours))} {NAMES[column]} instead of {_said(theirs)}")
-    readme = "the choices where the paper leaves one are in the package's README, section Deviations"
-    return "; ".join([*found, readme])
+    if (frames.runs["depth"][frames.runs["lr_warmup_steps"].isna()] == WARM_FROM).any():
+        found.append(f"no warm-up at a lower rate with {WARM_FROM} layers")
+    return [*found, "where the paper leaves a choice, as docs/protocol.md of the package says"]
 
 
 def _said(value: Any) -> str:

@@ -94,7 +94,7 @@ def test_peak_memory_is_at_least_what_the_layers_put_out() -> None:
 def test_the_cost_of_signals_is_a_share_of_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert signals_cost.main(["--depths", "8", "--rounds", "1", "--device", "cpu"]) in (0, 1)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and "4 times in 220 steps" in lines[0] and "4 times in 400 steps" in lines[1]
+    assert len(lines) == 4 and "9 times in 220 steps" in lines[0] and "9 times in 400 steps" in lines[2]
 
 
 def test_the_cuda_check_compares_bits_and_prints_a_table(
