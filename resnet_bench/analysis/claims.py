@@ -54,7 +54,7 @@ RULES = (
     "at the whole level). Contradicted: some pair rises by more than the margin; the end points have half of the "
     "level, all other pairs together the other half.",
     "That residual nets are better than their plain twins: plain minus residual in the mean over depths.",
-    f"A network whose error is at least {STUCK:.0%} of that of guessing in every seed has learned nothing, and nothing "
+    f"A network whose mean error is at least {STUCK:.0%} of that of guessing has learned nothing, and nothing "
     "is concluded from its error staying there: no equality, no gap that grows because residual nets are at guessing, "
     "or shrinks because plain nets are.",
     *FAIR_RULES,
@@ -108,10 +108,11 @@ def _on_frames(part: StudyFrames) -> list[Finding]:
     runs = part.runs.assign(twin_digest=part.runs["run_id"].map(digests).fillna(""))
     known = _with_chance(runs)
     no_twins = {arm: why for arm in arms_in(known) if arm != PLAIN and (why := _no_twins(known, arm))}
+    unlike = {arm: why for arm in arms_in(known) if (why := _uneven(known, [arm]))}
     return [
         *_findings(known, no_twins),
-        *signals(known, part.signals, no_twins),
-        *operations(known, part.construction, part.lesions, no_twins),
+        *signals(known, part.signals, no_twins, unlike),
+        *operations(known, part.construction, part.lesions, no_twins, unlike),
     ]
 
 
@@ -204,14 +205,14 @@ def _by_depth(table: pd.DataFrame, unit: str) -> str:
 
 
 def _at_guessing(tables: Mapping[Arm, pd.DataFrame], chance: float) -> str:
-    """`; at guessing in every seed: plain-110`, or ""."""
+    """`; at guessing: plain-110`, or ""."""
     names = [
         display_name(arm[0], int(depth), arm[1])
         for arm, table in tables.items()
         for depth, is_stuck in zip(table.columns, stuck(table.to_numpy(dtype=float), chance), strict=True)
         if is_stuck
     ]
-    return f"; at guessing in every seed: {', '.join(names)}" if names else ""
+    return f"; at guessing: {', '.join(names)}" if names else ""
 
 
 # ---------------------------------------------------------------------------------------------- the claims
@@ -316,6 +317,7 @@ def _twins(arm: Arm, runs: pd.DataFrame, no_twins: str) -> Finding:
     evidence = (
         f"plain minus residual {_by_depth(whole, 'points')}; lower in {int((by_pair > 0).sum())} of {by_pair.size} "
         f"pairs{left_out(table, whole)}{_at_chance(runs, [PLAIN, arm])}"
+        f"{_at_guessing({PLAIN: plain, arm: residual}, _chance(runs))}"
     )
     row = claim_row("twins", subject, statement, test, evidence)
     row = with_effect(row, Interval.of(by_pair.mean(axis=1)), MARGIN, "points")

@@ -73,8 +73,8 @@ def twins_differ(
 
 
 def stuck(errors: ArrayLike, chance: float) -> NDArray[np.bool_]:
-    """[..., depths] is a network as good as guessing in every seed; errors [..., seeds, depths]."""
-    return np.asarray((np.asarray(errors, dtype=np.float64) >= STUCK * chance).all(axis=-2))
+    """[..., depths] is a network no better than guessing in the mean over seeds; errors [..., seeds, depths]."""
+    return np.asarray(np.asarray(errors, dtype=np.float64).mean(axis=-2) >= STUCK * chance)
 
 
 # ---------------------------------------------------------------------------------------------- the tests
@@ -131,11 +131,12 @@ def deciding_pair(errors: Floats, margin: float, finest: float = FINEST) -> tupl
 
     For support that is the pair that is hardest to keep below the margin, against it the one that rises most surely.
     """
-    low, high = _of_pairs(_pairs(errors, finest), margin, errors.shape[0])
-    p = {pair: (float(low[pair]), float(high[pair])) for pair in low}
-    if max(of_low for of_low, _ in p.values()) <= min(of_high for _, of_high in p.values()):
-        return max(p, key=lambda pair: p[pair][0])
-    return min(p, key=lambda pair: p[pair][1])
+    pairs = _pairs(errors, finest)
+    low, high = _of_pairs(pairs, margin, errors.shape[0])
+    rise = {pair: float(moments.mean) for pair, moments in pairs.items()}
+    hardest = max(pairs, key=lambda pair: (float(low[pair]), rise[pair]))
+    surest = min(pairs, key=lambda pair: (float(high[pair]), -rise[pair]))
+    return hardest if float(low[hardest]) < float(high[surest]) else surest
 
 
 def exceeds(differences: ArrayLike, margin: float, finest: float = FINEST) -> Evidence:

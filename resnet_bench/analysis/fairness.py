@@ -12,6 +12,7 @@ from resnet_bench.analysis.findings import (
     NO_DIFFERENCE,
     SOUND,
     SUPPORTED,
+    UNDECIDED,
     Finding,
     claim_row,
 )
@@ -31,7 +32,8 @@ WAY = {"steps": "steps", "batches_digest": "batches", "eval_digest": "images eva
 # What networks of different depths must share, too.
 TRAINING = {
     "protocol": "protocol", "dataset_digest": "data", "batch_size": "batch size", "lr": "learning rate",
-    "optimizer": "optimizer", "schedule": "schedule", "steps": "steps",
+    "optimizer": "optimizer", "schedule": "schedule", "steps": "steps", "train_images": "training images",
+    "frozen_parts": "frozen parts",
 }  # fmt: skip
 COMPARED = {
     "arch", "shortcut", "depth", "seed", "status", "family", "lr_warmup_steps", *CONFIGURATION, *SIZE, *BEGINNING, *WAY,
@@ -120,16 +122,22 @@ def fairness(runs: pd.DataFrame, arm: Arm, unequal: Sequence[str]) -> Iterator[F
         yield Finding(claim_row("fair", subject, statement, test, "no pair of twins has finished", kind=SOUND))
         return
     seeds = int(pairs["seed"].nunique())
-    digests = "twin_digest_plain" in pairs and bool((pairs["twin_digest_plain"] != "").all())
-    by = "whole configurations" if digests else "what runs.csv holds of configurations"
-    evidence = (
-        f"different: {'; '.join(unequal)}"
-        if unequal
-        else f"{by}, parameters, initial weights and batches equal in {len(pairs)} pairs"
-    )
+    by = "whole configurations" if _recorded(pairs, "twin_digest") else "what runs.csv holds of configurations"
+    digests = {"initial weights": "init_digest", "batches": "batches_digest"}
+    unknown = [words for words, column in digests.items() if not _recorded(pairs, column)]
+    known = [words for words in digests if words not in unknown]
+    equal = f"equal in {len(pairs)} pairs: {', '.join([by, 'parameters', *known])}"
+    evidence = f"different: {'; '.join(unequal)}" if unequal else equal
+    evidence += f"; not recorded: {', '.join(unknown)}" if unknown else ""
     row = claim_row("fair", subject, statement, test, evidence, kind=SOUND, n=seeds)
-    yield Finding(replace(row, verdict=CONTRADICTED if unequal else SUPPORTED))
+    yield Finding(replace(row, verdict=CONTRADICTED if unequal else UNDECIDED if unknown else SUPPORTED))
     yield from _decisions(subject, arm, pairs)
+
+
+def _recorded(pairs: pd.DataFrame, column: str) -> bool:
+    """Is it known of both twins of every pair."""
+    sides = [f"{column}_plain", f"{column}_residual"]
+    return set(sides) <= set(pairs) and not bool((pairs[sides].isna() | (pairs[sides] == "")).to_numpy().any())
 
 
 def _decisions(subject: str, arm: Arm, pairs: pd.DataFrame) -> Iterator[Finding]:

@@ -58,17 +58,18 @@ class Evidence:
         more = None if before is None else lambda n: before(n).but(**impossible)
         return replace(self, **changes, with_seeds=more)
 
-    def seeds_needed(self, level: float) -> int | None:
-        """How many seeds in all would give the nearest verdict at a level; None if not even `MAX_SEEDS` would."""
+    def study_needed(self, level: float) -> tuple[int, str] | None:
+        """How many seeds in all would give a verdict at a level, and which; None if not even `MAX_SEEDS` would.
+
+        It need not be the verdict that the data come nearest to now: p-values fall at different rates.
+        """
         at = self.with_seeds
-
-        def decided(n: int) -> bool:
-            return at is not None and float(at(n).nearest[1]) <= level
-
-        # Every p-value falls with the number of seeds, mean and spread being what they are.
-        if self.seeds >= MAX_SEEDS or not decided(MAX_SEEDS):
+        if at is None or self.seeds >= MAX_SEEDS or float(at(MAX_SEEDS).nearest[1]) > level:
             return None
-        return bisect.bisect_left(range(MAX_SEEDS), True, lo=self.seeds + 1, key=decided)
+        # Every p-value falls with the number of seeds, mean and spread being what they are.
+        counts = range(MAX_SEEDS)
+        n = bisect.bisect_left(counts, True, lo=self.seeds + 1, key=lambda m: float(at(m).nearest[1]) <= level)
+        return n, DECISIONS[int(at(n).nearest[0])]
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,12 @@ def decide(findings: Sequence[Finding]) -> list[ClaimRow]:
         row = finding.row
         if finding.evidence is not None:
             (place, p), p_holm, weight = next(results)
-            row = replace(row, nearest=DECISIONS[int(place)], p=float(p), p_holm=p_holm)
+            row = replace(row, nearest=DECISIONS[int(place)] if p < 1 else "", p=float(p), p_holm=p_holm)
             if p_holm <= ALPHA:
                 row = replace(row, verdict=DECISIONS[int(place)])
             else:
-                needed = finding.evidence.seeds_needed(ALPHA * weight / still_open)
-                more = f"; a study of about {needed} seeds like these would find: {row.nearest}" if needed else ""
+                needed = finding.evidence.study_needed(ALPHA * weight / still_open)
+                more = "; a study of about {} seeds like these would find: {}".format(*needed) if needed else ""
                 row = replace(row, verdict=UNDECIDED, evidence=row.evidence + more)
         rows.append(row)
     return rows

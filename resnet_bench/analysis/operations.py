@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from resnet_bench.analysis.contrasts import exceeds
+from resnet_bench.analysis.contrasts import exceeds, stuck
 from resnet_bench.analysis.findings import BEYOND, CONTRADICTED, Finding, claim_row, one_seed, with_effect
-from resnet_bench.analysis.rules import LESION_MARGIN, MARGIN
+from resnet_bench.analysis.rules import LESION_MARGIN, MARGIN, STUCK
 from resnet_bench.analysis.statistics import FINEST, Interval
 from resnet_bench.networks import PLAIN, Arm, arm_name
 
@@ -34,6 +34,7 @@ def operations(
     construction: pd.DataFrame,
     lesions: pd.DataFrame,
     no_twins: Mapping[Arm, str] = MappingProxyType({}),
+    unlike: Mapping[Arm, str] = MappingProxyType({}),
 ) -> Iterator[Finding]:
     """The findings; none where there was no such operation.
 
@@ -42,9 +43,10 @@ def operations(
         construction: columns of construction.csv, perhaps no rows.
         lesions: columns of lesions.csv, perhaps no rows.
         no_twins: by residual arm why its networks cannot be compared with plain ones.
+        unlike: by arm why its networks of different depths cannot be compared.
     """
     if len(construction):
-        yield _exists(runs, construction)
+        yield _exists(runs, construction, unlike.get(PLAIN, ""))
     if len(lesions):
         yield _lesions(runs, lesions, no_twins)
 
@@ -64,10 +66,12 @@ def one_depth(rows: pd.DataFrame) -> int:
     return int(seeds[seeds == seeds.max()].index.max())
 
 
-def _exists(runs: pd.DataFrame, construction: pd.DataFrame) -> Finding:
+def _exists(runs: pd.DataFrame, construction: pd.DataFrame, unlike: str) -> Finding:
     """Section 1: a deeper net can be the shallower one and identity layers."""
     statement = "a deep plain net as good as a shallow one exists, and training does not find it"
     test = "training error from scratch minus constructed, t over seeds, and equal logits"
+    if unlike:
+        return Finding(claim_row("solution-exists", "plain", statement, test, unlike))
     rows = _with_scratch(runs, construction)
     if rows.empty:
         reason = "no net of the depth of a constructed one was trained from scratch"
@@ -75,11 +79,12 @@ def _exists(runs: pd.DataFrame, construction: pd.DataFrame) -> Finding:
     rows = one_pair(rows)
     shallow, deep = int(rows["shallow_depth"].iloc[0]), int(rows["deep_depth"].iloc[0])
     gaps = rows["scratch_train_clean_top1_err"] - rows["constructed_train_clean_top1_err"]
-    # Written so that what is not a number counts as another function.
-    others = rows.loc[~(rows["max_logit_difference"] <= SAME * rows["max_logit"]), "seed"]
+    # Also of seeds whose error is missing; and written so that what is not a number counts as another function.
+    made = construction[(construction["shallow_depth"] == shallow) & (construction["deep_depth"] == deep)]
+    others = made.loc[~(made["max_logit_difference"] <= SAME * made["max_logit"]), "seed"]
     evidence = (
-        f"plain-{shallow} deepened to {deep}: logits differ by at most {rows['max_logit_difference'].max():.2g} "
-        f"(largest {rows['max_logit'].max():.3g}){_other_function(others)}; training error "
+        f"plain-{shallow} deepened to {deep}: logits differ by at most {made['max_logit_difference'].max():.2g} "
+        f"(largest {made['max_logit'].max():.3g}){_other_function(others)}; training error "
         f"{rows['constructed_train_clean_top1_err'].mean():.2f} %, from scratch "
         f"{rows['scratch_train_clean_top1_err'].mean():.2f} %, higher in {int((gaps > 0).sum())} of {len(gaps)} seeds"
         f"{_not_measured(construction, rows)}"
@@ -93,7 +98,10 @@ def _exists(runs: pd.DataFrame, construction: pd.DataFrame) -> Finding:
     plain = runs[(runs["arch"] == PLAIN[0]) & (runs["depth"] == deep)]
     images = plain["final_train_clean_images"].dropna()
     finest = 100 / float(images.min()) if len(images) else FINEST
-    return Finding(row, exceeds(gaps.to_numpy(dtype=float), MARGIN, finest), of_training=True)
+    chance = 100 * (1 - 1 / float(runs["num_classes"].max()))
+    errors = rows[["constructed_train_clean_top1_err", "scratch_train_clean_top1_err"]].to_numpy(dtype=float)
+    found = exceeds(gaps.to_numpy(dtype=float), MARGIN, finest).but(equal=bool(stuck(errors, chance).all()))
+    return Finding(row, found, of_training=True)
 
 
 def _with_scratch(runs: pd.DataFrame, construction: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +159,8 @@ class Lesions:
         )
         nets["rise"] = rises.groupby(rows["seed"]).median()
         nets["left"] = 100 * (1 - 1 / nets["classes"]) - nets["intact"]
-        whole = nets["left"].where(nets["left"] > 0, np.nan)
+        learned = nets["intact"] < STUCK * 100 * (1 - 1 / nets["classes"])
+        whole = nets["left"].where(learned, np.nan)
         nets["share"], nets["step"] = 100 * nets["rise"] / whole, 100 * (100 / nets["images"]) / whole
         blocks = rows.assign(rise=rises).pivot_table(index="block", columns="seed", values="rise")
         return cls(arm, nets, blocks)

@@ -15,7 +15,7 @@ SIDES = 2  # tests are two-sided, as the 95 % intervals beside them are
 MAX_SEEDS = 100  # no more are asked for: the effect is too small to be decided by seeds
 
 MARGIN = 0.5  # points of error
-STUCK = 0.95  # of the error of guessing: a network that is above it in every seed has learned nothing
+STUCK = 0.95  # of the error of guessing: a network whose mean error is above it has learned nothing
 RESPONSE_MARGIN = 1.05  # times
 LESION_MARGIN = 10.0  # percent of the way to chance
 VANISHED, EXPLODED = 0.01, 100.0  # times the last layer's gradient x weight norm

@@ -82,10 +82,12 @@ def _trained(rows: pd.DataFrame, epochs: float, runs: pd.DataFrame) -> tuple[boo
             f"{EPOCH_SHARE * PAPER_EPOCHS:.0f} are asked for"
         )
     falls = pd.DataFrame([{"run_id": run_id, **_fall(run)} for run_id, run in rows.groupby("run_id")])
-    named = falls.merge(rows.drop_duplicates("run_id")[["run_id", *NETWORK]], on="run_id")
-    by_network = named.groupby(NETWORK)[["before", "after"]].mean().dropna()
+    named = runs[runs["status"] == "ok"][["run_id", *NETWORK]].merge(falls, on="run_id", how="left")
+    silent = named[named[["before", "after"]].isna().any(axis=1)]  # every finished run must tell
+    by_network = named.groupby(NETWORK)[["before", "after"]].mean()
+    gone = set(silent[NETWORK].itertuples(index=False, name=None))
     networks = runs[NETWORK].drop_duplicates().sort_values(NETWORK).itertuples(index=False, name=None)
-    untold = [network for network in networks if network not in by_network.index]
+    untold = [network for network in networks if network not in by_network.index or network in gone]
     if untold:
         names = ", ".join(display_name(arch, int(depth), shortcut) for arch, shortcut, depth in untold)
         return False, f"whether errors still fall is not known of {names} (diverged, or too few points in curves)"

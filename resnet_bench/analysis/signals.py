@@ -28,7 +28,7 @@ SIGNAL_RULES = (
     f"steps that all finished nets of its depth recorded; its logarithm is tested over seeds against {VANISHED} "
     f"({EXPLODED:.0f}) at every depth. Supported if it is on the good side at every depth (the largest p of the "
     "depths), contradicted if it is on the wrong side at some depth (the smallest p, times the number of depths). "
-    "Where a gradient was not finite there is no support.",
+    "Where a gradient was not finite, a net diverged or a depth has no signals, there is no support.",
     "That forward signals of plain nets do not die out: in the same way of the lowest standard deviation of a layer's "
     f"response, against {HEALTHY_STD}. BN alone sets it to 1 at the start, so this can hardly fail.",
     "That residual functions are small: the logarithm of the plain twin's response (geometric mean over layers, at the "
@@ -48,7 +48,10 @@ LARGEST_LOG = 80.0  # ends of intervals stay numbers that can be read
 
 
 def signals(
-    runs: pd.DataFrame, recorded: pd.DataFrame, no_twins: Mapping[Arm, str] = MappingProxyType({})
+    runs: pd.DataFrame,
+    recorded: pd.DataFrame,
+    no_twins: Mapping[Arm, str] = MappingProxyType({}),
+    unlike: Mapping[Arm, str] = MappingProxyType({}),
 ) -> Iterator[Finding]:
     """The findings.
 
@@ -56,11 +59,13 @@ def signals(
         runs: columns of runs.csv.
         recorded: columns of signals.csv; neither needs to have rows.
         no_twins: by residual arm why its networks cannot be compared with plain ones.
+        unlike: by arm why its networks of different depths cannot be compared.
     """
     rows = layers(runs, recorded)
     plain = rows[rows["arch"] == "plain"]
-    yield from (_stays(plain, bound) for bound in BOUNDS)
-    yield from _small(rows, no_twins)
+    depths = sorted({int(depth) for depth in runs.loc[runs["arch"] == "plain", "depth"]})
+    yield from (_stays(plain, depths, bound) for bound in BOUNDS)
+    yield from _small(rows, no_twins, unlike)
 
 
 def layers(runs: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
@@ -136,28 +141,58 @@ def extremes(rows: pd.DataFrame, column: str, *, lowest: bool) -> pd.DataFrame:
     return chosen.sort_values(NETWORK, ignore_index=True)
 
 
-def _stays(rows: pd.DataFrame, bound: Bound) -> Finding:
-    """Section 4.1: with BN, forward signals have variances that are not zero and gradients have healthy norms."""
-    rows = in_common(rows)
+def _stays(recorded: pd.DataFrame, planned: Sequence[int], bound: Bound) -> Finding:
+    """Section 4.1: with BN, forward signals have variances that are not zero and gradients have healthy norms.
+
+    Args:
+        recorded: rows of `layers` of plain nets.
+        planned: every depth of plain nets that has a run.
+        bound: the claim.
+    """
+    rows = in_common(recorded)
     worst = extremes(rows, bound.column, lowest=bound.above)
+    lost = [*_unknown(recorded, bound.column)]
     if worst.empty:
-        evidence = "; ".join(_unknown(rows, bound.column)) or "no signals of plain nets were recorded"
+        evidence = "; ".join(lost) or "no signals of plain nets were recorded"
         return Finding(claim_row(bound.claim, "plain", bound.statement, "", evidence, kind=bound.kind))
+    lost += [*_missing(worst, planned), *_diverged(recorded)]
     depths = sorted(set(worst["depth"]))
-    logs = [_logs(worst.loc[worst["depth"] == depth, bound.column]) for depth in depths]
-    test = f"t-tests over seeds on logarithms, at depths {', '.join(map(str, depths))}"
-    evidence = "; ".join([*_ranges(worst, bound), *_left_by_training(rows, bound), *_unknown(rows, bound.column)])
-    # Bounds are judged by the depth that comes nearest to them, or lies farthest beyond.
-    hardest = min(logs, key=lambda values: float(values.mean()) * (1 if bound.above else -1))
-    at = f"{test} (shown: {depths[next(i for i, values in enumerate(logs) if values is hardest)]})"
-    row = claim_row(bound.claim, "plain", bound.statement, at, evidence, kind=bound.kind)
-    row = with_effect(row, times(Interval.of(hardest)), bound.limit, "times")
+    logs = {depth: _logs(worst.loc[worst["depth"] == depth, bound.column]) for depth in depths}
+    tested = {depth: Moments.of(values, FINEST_LOG) for depth, values in logs.items() if len(values) > 1}
+    shown = _that_decides(tested, bound) if tested else depths[-1]
+    test = f"t-tests over seeds on logarithms, at depths {', '.join(map(str, depths))} (shown: {shown})"
+    evidence = "; ".join([*_ranges(worst, bound), *_left_by_training(rows, bound), *lost])
+    row = claim_row(bound.claim, "plain", bound.statement, test, evidence, kind=bound.kind)
+    row = with_effect(row, times(Interval.of(logs[shown])), bound.limit, "times")
     of_training = bound.claim == "gradients-vanish"  # what explodes does so before the first step
-    tested = [Moments.of(values, FINEST_LOG) for values in logs if len(values) > 1]
     if not tested:
         return one_seed(row, of_training=of_training)
-    everywhere = len(tested) == rows["depth"].nunique() and np.isfinite(rows[bound.column]).all()
-    return Finding(row, _at_every_depth(tested, bound, supportable=bool(everywhere)), of_training=of_training)
+    found = _at_every_depth([*tested.values()], bound, supportable=not lost and len(tested) == len(planned))
+    return Finding(row, found, of_training=of_training)
+
+
+def _that_decides(depths: Mapping[int, Moments], bound: Bound) -> int:
+    """The depth that the p-value of the nearer verdict is of."""
+    good, bad = _good_and_bad([*depths.values()], bound)
+    names = [*depths]
+    if min(1.0, max(good)) < min(1.0, len(bad) * min(bad)):
+        return names[good.index(max(good))]
+    return names[bad.index(min(bad))]
+
+
+def _missing(worst: pd.DataFrame, planned: Sequence[int]) -> Iterator[str]:
+    """Depths of which nothing can be said, in words."""
+    gone = [str(depth) for depth in planned if depth not in set(worst["depth"])]
+    if gone:
+        yield f"no signals, or none at steps that all seeds recorded, at depth {', '.join(gone)}"
+
+
+def _diverged(rows: pd.DataFrame) -> Iterator[str]:
+    """Nets that diverged: what they were after their last record nobody knows."""
+    nets = rows[rows["status"] == "diverged"].drop_duplicates("run_id").sort_values(NETWORK)
+    if len(nets):
+        names = [f"plain-{depth} seed {seed}" for depth, seed in zip(nets["depth"], nets["seed"], strict=True)]
+        yield f"diverged: {', '.join(names)}"
 
 
 def _at_every_depth(depths: list[Moments], bound: Bound, *, supportable: bool) -> Evidence:
@@ -216,7 +251,7 @@ def _unknown(rows: pd.DataFrame, column: str) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------- responses
 
 
-def _small(rows: pd.DataFrame, no_twins: Mapping[Arm, str]) -> Iterator[Finding]:
+def _small(rows: pd.DataFrame, no_twins: Mapping[Arm, str], unlike: Mapping[Arm, str]) -> Iterator[Finding]:
     """Section 4.2, analysis of layer responses, figure 7."""
     means = responses(rows)
     is_plain = means["arch"] == "plain"
@@ -227,7 +262,8 @@ def _small(rows: pd.DataFrame, no_twins: Mapping[Arm, str]) -> Iterator[Finding]
         twins = _by_seed(means[is_plain]) - residual
         unknown = _without(means[is_plain | is_residual])
         yield _smaller_than_twins(name, twins, unknown, no_twins.get(("residual", shortcut), ""))
-        yield _smaller_with_depth(name, residual, _without(means[is_residual]))
+        why = unlike.get(("residual", shortcut), "")
+        yield _smaller_with_depth(name, residual, _without(means[is_residual]), why)
 
 
 def responses(rows: pd.DataFrame) -> pd.DataFrame:
@@ -286,9 +322,11 @@ def _at_all_depths(median: Evidence, depths: Sequence[Evidence]) -> Evidence:
     return replace(at(median.seeds), with_seeds=at)
 
 
-def _smaller_with_depth(name: str, logs: pd.DataFrame, unknown: str) -> Finding:
+def _smaller_with_depth(name: str, logs: pd.DataFrame, unknown: str, unlike: str) -> Finding:
     claim, statement = "responses-fall", "a deeper residual net's layers respond less"
     test = "t-tests over seeds on the log ratio of the shallowest to the deepest"
+    if unlike:
+        return Finding(claim_row(claim, name, statement, test, unlike), of_training=True)
     known = logs.dropna(axis=0, how="all").dropna(axis=1, how="all")
     whole = complete(known)
     if whole.empty or whole.shape[1] < 2:

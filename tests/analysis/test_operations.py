@@ -150,3 +150,24 @@ def test_the_solution_of_one_seed_or_without_its_rival_is_not_judged() -> None:
     rows.others[CONSTRUCTION] = [replace(row, scratch_train_clean_top1_err=None) for row in rows.others[CONSTRUCTION]]
     row = findings(rows)["solution-exists"].row
     assert row.verdict == NOT_MEASURED and "was trained from scratch" in row.evidence
+
+
+def test_nets_that_learned_nothing_are_not_called_equal_nor_operated_on() -> None:
+    rows = built([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    rows.others[CONSTRUCTION] = [
+        replace(row, constructed_train_clean_top1_err=90.0, scratch_train_clean_top1_err=90.0)
+        for row in rows.others[CONSTRUCTION]
+    ]
+    assert decide([findings(rows)["solution-exists"]])[0].verdict == "undecided"
+    plain = [(89.7, [89.7, 89.8]), (88.0, [88.0, 88.1])]  # nearly nothing to lose
+    found = findings(lesioned(plain, [(10.0, [10.1, 10.0]), (10.0, [10.0, 10.1])]))["lesions"]
+    assert found.row.verdict == "not measured" and "no better than guessing: seeds 0, 1" in found.row.evidence
+
+
+def test_another_function_is_seen_though_its_error_is_missing() -> None:
+    rows = built([50.0, 51.0, 52.0], [0.0, 0.0, 5.0])
+    rows.others[CONSTRUCTION] = [
+        replace(row, scratch_train_clean_top1_err=None) if row.seed == 2 else row for row in rows.others[CONSTRUCTION]
+    ]
+    found = findings(rows)["solution-exists"].row
+    assert found.verdict == "contradicted" and "another function in seed 2" in found.evidence

@@ -180,12 +180,29 @@ def test_a_diverged_run_counts_and_what_is_not_finite_prevents_support() -> None
     def gradient(net: Net, step: int, layer: int) -> float:
         return (math.inf if step == 2 else 1e3 if step == 1 else 1.0) if net == ("plain", 14, 1) and layer < 4 else 1.0
 
-    clean = found(diverged=[("plain", 14, 1)])["gradients-explode"]
-    assert decide([clean])[0].verdict == "supported"
+    clean = found(diverged=[("plain", 14, 1)])["gradients-explode"]  # what it was after its last record nobody knows
+    assert p_values(clean)[0] == 1 and clean.row.evidence.endswith("diverged: plain-14 seed 1")
+    assert decide([found()["gradients-explode"]])[0].verdict == "supported"
     for claim, worst in (("gradients-explode", "1 to 1000"), ("gradients-vanish", "1")):
         finding = found(gradient, diverged=[("plain", 14, 1)])[claim]
         assert p_values(finding)[0] == 1 and f"plain-14 {worst} (layer 1 at step" in finding.row.evidence
-        assert finding.row.evidence.endswith("not finite in 3 measurements of 240 (plain-14 seed 1)")
+        assert "not finite in 3 measurements of 240 (plain-14 seed 1); diverged: " in finding.row.evidence
+
+
+def test_a_depth_without_signals_prevents_support_and_is_named() -> None:
+    runs, rows = frames()
+    ids = runs.loc[(runs["arch"] == "plain") & (runs["depth"] == 14), "run_id"]
+    finding = next(iter(signals(runs, rows[~rows["run_id"].isin(ids)])))
+    assert p_values(finding)[0] == 1 and finding.row.evidence.endswith("all seeds recorded, at depth 14")
+
+
+def test_only_steps_that_all_seeds_recorded_are_compared() -> None:
+    """Seed 2 is the only one that recorded step 1, where every net is at its worst."""
+    runs, rows = frames(lambda net, step, layer: 1e-5 * wobble(net) if step == 1 and layer == 2 else 0.5)
+    others = set(runs.loc[runs["seed"] < 2, "run_id"])
+    part = rows[~(rows["run_id"].isin(others) & (rows["step"] == 1))]
+    assert decide([next(iter(signals(runs, rows)))])[0].verdict == "contradicted"
+    assert "at step 1;" not in next(iter(signals(runs, part))).row.evidence
 
 
 def test_without_any_finite_gradient_nothing_is_measured() -> None:
@@ -210,10 +227,12 @@ def test_a_depth_with_one_seed_can_give_no_support() -> None:
 def test_the_number_of_seeds_that_would_decide() -> None:
     undecided = found(lambda net, step, layer: 0.01 * 3 ** (net[2] + 1) if layer == 2 else 1.0)["gradients-vanish"]
     assert undecided.evidence is not None
-    needed = undecided.evidence.seeds_needed(0.01)
-    assert needed is not None and needed > 3
+    needed = undecided.evidence.study_needed(0.01)
+    assert needed is not None and needed[0] > 3 and needed[1] == "supported"
     logs = np.log([3.0, 9, 27])
-    reached = [SIDES * stats.t.sf(logs.mean() / logs.std(ddof=1) * math.sqrt(n), n - 1) for n in (needed - 1, needed)]
+    reached = [
+        SIDES * stats.t.sf(logs.mean() / logs.std(ddof=1) * math.sqrt(n), n - 1) for n in (needed[0] - 1, needed[0])
+    ]
     assert reached[0] > 0.01 >= reached[1]
 
 

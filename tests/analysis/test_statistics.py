@@ -160,10 +160,10 @@ def test_evidence_of_many_studies_at_once_is_that_of_each() -> None:
 
 def test_seeds_that_would_decide() -> None:
     differences = np.array([1.0, 3.0])  # mean 2, sd sqrt(2); against 0.5
-    needed = exceeds(differences, 0.5).seeds_needed(0.01)
+    needed = exceeds(differences, 0.5).study_needed(0.01)
     by_hand = next(n for n in range(3, 101) if 2 * stats.t.sf(1.5 / (math.sqrt(2) / math.sqrt(n)), n - 1) <= 0.01)
-    assert needed == by_hand
-    assert exceeds(np.array([-50.0, 51.0]), 0.5).seeds_needed(0.01) is None
+    assert needed == (by_hand, SUPPORTED)
+    assert exceeds(np.array([-50.0, 51.0]), 0.5).study_needed(0.01) is None
 
 
 def test_a_verdict_and_its_interval_say_the_same() -> None:
