@@ -209,6 +209,11 @@ class StudyFrames:
         return ", ".join(dict.fromkeys(map(str, self.runs[column])))
 
 
+def error_of_guessing(num_classes: Any) -> Any:
+    """In percent, of so many classes that are equally frequent; of a column of such numbers a column."""
+    return 100 * (1 - 1 / num_classes)
+
+
 def _of_runs(frame: pd.DataFrame, ids: pd.Series[Any]) -> pd.DataFrame:
     return frame[frame["run_id"].isin(ids)].reset_index(drop=True)
 

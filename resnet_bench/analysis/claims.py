@@ -25,7 +25,7 @@ from resnet_bench.analysis.scope import SCOPE_RULES, Scope, scope_of
 from resnet_bench.analysis.signals import SIGNAL_RULES, signals
 from resnet_bench.analysis.statistics import FINEST, Floats, Interval
 from resnet_bench.errors import UsageError
-from resnet_bench.frames import StudyFrames, arms_in
+from resnet_bench.frames import StudyFrames, arms_in, error_of_guessing
 from resnet_bench.networks import CIFAR, OWN, PLAIN, Arm, arm_name, display_name
 from resnet_bench.results.rows import ClaimRow
 
@@ -107,19 +107,19 @@ def _on_frames(part: StudyFrames) -> list[Finding]:
     digests = part.plan.set_index("run_id")["twin_digest"]
     runs = part.runs.assign(twin_digest=part.runs["run_id"].map(digests).fillna(""))
     known = _with_chance(runs)
-    no_twins = {arm: why for arm in arms_in(known) if arm != PLAIN and (why := _no_twins(known, arm))}
+    apart = {arm: found for arm in arms_in(known) if arm != PLAIN and (found := differences(known, arm))}
+    no_twins = {arm: _no_twins(found) for arm, found in apart.items()}
     unlike = {arm: why for arm in arms_in(known) if (why := _uneven(known, [arm]))}
     return [
-        *_findings(known, no_twins),
+        *_findings(known, apart, no_twins),
         *signals(known, part.signals, no_twins, unlike),
         *operations(known, part.construction, part.lesions, no_twins, unlike),
     ]
 
 
-def _no_twins(runs: pd.DataFrame, arm: Arm) -> str:
-    """Why networks of an arm cannot be compared with plain ones as twins; "" if they can."""
-    apart = differences(runs, arm)
-    return f"not applicable, for these are no twins: they differ in {'; '.join(apart)}" if apart else ""
+def _no_twins(apart: Sequence[str]) -> str:
+    """Why networks that differ in this cannot be compared as twins."""
+    return f"not applicable, for these are no twins: they differ in {'; '.join(apart)}"
 
 
 def _in_scope(row: ClaimRow, found: Finding, scope: Scope) -> ClaimRow:
@@ -131,7 +131,7 @@ def _in_scope(row: ClaimRow, found: Finding, scope: Scope) -> ClaimRow:
     return replace(row, trained=row.verdict if scope.trained else NOT_TESTABLE, trained_because=scope.because)
 
 
-def _findings(runs: pd.DataFrame, no_twins: Mapping[Arm, str]) -> Iterator[Finding]:
+def _findings(runs: pd.DataFrame, apart: Mapping[Arm, Sequence[str]], no_twins: Mapping[Arm, str]) -> Iterator[Finding]:
     about = runs[(runs["family"] != OWN) | (runs["arch"] == "residual")]  # of others the paper says nothing
     arms = sorted({arm for arm in zip(about["arch"], about["shortcut"], strict=True) if arm != PLAIN})
     for column in ERRORS:
@@ -143,7 +143,7 @@ def _findings(runs: pd.DataFrame, no_twins: Mapping[Arm, str]) -> Iterator[Findi
             found = _gap(arm, runs, column, no_twins.get(arm, ""))
             yield found if arm in arms[:1] else replace(found, place=OTHERS)
         yield _twins(arm, runs, no_twins.get(arm, ""))
-        yield from fairness(runs, arm, differences(runs, arm))
+        yield from fairness(runs, arm, apart.get(arm, ()))
 
 
 # ---------------------------------------------------------------------------------------------- what is compared
@@ -154,7 +154,7 @@ def _with_chance(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.assign(family=runs.get("family", CIFAR))
     diverged = runs["status"] == "diverged"
     for column in ERRORS:
-        runs.loc[diverged, column] = 100 * (1 - 1 / runs.loc[diverged, "num_classes"])
+        runs.loc[diverged, column] = error_of_guessing(runs.loc[diverged, "num_classes"])
     return runs
 
 
@@ -169,7 +169,7 @@ def _at_chance(runs: pd.DataFrame, arms: Sequence[Arm]) -> str:
 
 def _chance(runs: pd.DataFrame) -> float:
     """The error of guessing, in percent."""
-    return 100 * (1 - 1 / float(runs["num_classes"].max()))
+    return float(error_of_guessing(float(runs["num_classes"].max())))
 
 
 def _finest(runs: pd.DataFrame, column: str) -> float:

@@ -31,9 +31,11 @@ BEGINNING = {"init_digest": "initial weights"}
 WAY = {"steps": "steps", "batches_digest": "batches", "eval_digest": "images evaluated"}  # of runs that went to the end
 # What networks of different depths must share, too.
 TRAINING = {
-    "protocol": "protocol", "dataset_digest": "data", "batch_size": "batch size", "lr": "learning rate",
-    "optimizer": "optimizer", "schedule": "schedule", "steps": "steps", "train_images": "training images",
-    "frozen_parts": "frozen parts",
+    column: (CONFIGURATION | WAY)[column]
+    for column in (
+        "protocol", "dataset_digest", "batch_size", "lr", "optimizer", "schedule", "steps", "train_images",
+        "frozen_parts",
+    )
 }  # fmt: skip
 COMPARED = {
     "arch", "shortcut", "depth", "seed", "status", "family", "lr_warmup_steps", *CONFIGURATION, *SIZE, *BEGINNING, *WAY,

@@ -19,7 +19,6 @@ SUPPORTED, CONTRADICTED, NO_DIFFERENCE = "supported", "contradicted", "no releva
 UNDECIDED, NOT_MEASURED = "undecided", "not measured"
 NOT_TESTABLE = "not testable"
 DECISIONS = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE)
-VERDICTS = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, UNDECIDED, NOT_MEASURED)
 # What a claim is about, as the column `kind` of claims.csv has it.
 PAPER, SOUND, BEYOND = "paper", "sound", "beyond"
 

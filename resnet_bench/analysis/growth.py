@@ -13,6 +13,7 @@ from scipy import stats
 
 from resnet_bench.analysis.signals import NETWORK, layers, times
 from resnet_bench.analysis.statistics import Interval
+from resnet_bench.frames import error_of_guessing
 
 FEWEST = 5  # networks that an interval of a rank correlation needs
 ARM_DEPTH = ["arch", "shortcut", "depth"]
@@ -91,7 +92,7 @@ def growth_and_error(runs: pd.DataFrame, by_network: pd.DataFrame) -> pd.DataFra
 
     A diverged run counts as one that guesses, as in the claims.
     """
-    guessing = 100 * (1 - 1 / runs["num_classes"])
+    guessing = error_of_guessing(runs["num_classes"])
     error = runs["final_train_clean_top1_err"].where(runs["status"] == "ok", guessing)
     means = runs.assign(train_error=error).groupby(ARM_DEPTH)["train_error"].mean().dropna().reset_index()
     return by_network.merge(means, on=ARM_DEPTH)

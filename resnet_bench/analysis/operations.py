@@ -13,6 +13,7 @@ from resnet_bench.analysis.contrasts import exceeds, stuck
 from resnet_bench.analysis.findings import BEYOND, CONTRADICTED, Finding, claim_row, one_seed, with_effect
 from resnet_bench.analysis.rules import LESION_MARGIN, MARGIN, STUCK
 from resnet_bench.analysis.statistics import FINEST, Interval
+from resnet_bench.frames import error_of_guessing
 from resnet_bench.networks import PLAIN, Arm, arm_name
 
 SAME = 1e-3  # of the largest logit: what rounding in some dozen layers of float32 leaves room for
@@ -98,7 +99,7 @@ def _exists(runs: pd.DataFrame, construction: pd.DataFrame, unlike: str) -> Find
     plain = runs[(runs["arch"] == PLAIN[0]) & (runs["depth"] == deep)]
     images = plain["final_train_clean_images"].dropna()
     finest = 100 / float(images.min()) if len(images) else FINEST
-    chance = 100 * (1 - 1 / float(runs["num_classes"].max()))
+    chance = float(error_of_guessing(float(runs["num_classes"].max())))
     errors = rows[["constructed_train_clean_top1_err", "scratch_train_clean_top1_err"]].to_numpy(dtype=float)
     found = exceeds(gaps.to_numpy(dtype=float), MARGIN, finest).but(equal=bool(stuck(errors, chance).all()))
     return Finding(row, found, of_training=True)
@@ -108,7 +109,9 @@ def _with_scratch(runs: pd.DataFrame, construction: pd.DataFrame) -> pd.DataFram
     """The rows with both errors; a net from scratch that diverged has that of guessing."""
     column = "scratch_train_clean_top1_err"
     plain = runs[(runs["arch"] == PLAIN[0]) & (runs["status"] == "diverged")]
-    chance = {(int(row["depth"]), int(row["seed"])): 100 * (1 - 1 / row["num_classes"]) for _, row in plain.iterrows()}
+    chance = {
+        (int(row["depth"]), int(row["seed"])): error_of_guessing(row["num_classes"]) for _, row in plain.iterrows()
+    }
     places = zip(construction["deep_depth"], construction["seed"], strict=True)
     guessed = [chance.get((int(depth), int(seed)), np.nan) for depth, seed in places]
     known = construction[column].fillna(pd.Series(guessed, index=construction.index, dtype=float))
@@ -158,8 +161,8 @@ class Lesions:
             intact=("intact_top1_err", "first"), images=("test_images", "first"), classes=("num_classes", "first")
         )
         nets["rise"] = rises.groupby(rows["seed"]).median()
-        nets["left"] = 100 * (1 - 1 / nets["classes"]) - nets["intact"]
-        learned = nets["intact"] < STUCK * 100 * (1 - 1 / nets["classes"])
+        nets["left"] = error_of_guessing(nets["classes"]) - nets["intact"]
+        learned = nets["intact"] < STUCK * error_of_guessing(nets["classes"])
         whole = nets["left"].where(learned, np.nan)
         nets["share"], nets["step"] = 100 * nets["rise"] / whole, 100 * (100 / nets["images"]) / whole
         blocks = rows.assign(rise=rises).pivot_table(index="block", columns="seed", values="rise")

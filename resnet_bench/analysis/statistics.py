@@ -78,16 +78,6 @@ class Moments:
         return np.asarray(stats.t.sf(t, self.n - 1), dtype=np.float64)
 
 
-def above(values: ArrayLike, limit: float, finest: float = FINEST) -> Floats:
-    """`Moments.above` of values [..., seeds] -> [...]."""
-    return Moments.of(values, finest).above(limit)
-
-
-def below(values: ArrayLike, limit: float, finest: float = FINEST) -> Floats:
-    """`Moments.below` of values [..., seeds] -> [...]."""
-    return Moments.of(values, finest).below(limit)
-
-
 def weighted_holm(p_values: ArrayLike, weights: Sequence[float]) -> Floats:
     """p-values corrected for their number by Holm's weighted method (1979, section 4), in the order given.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from resnet_bench.frames import StudyFrames
+from resnet_bench.frames import StudyFrames, error_of_guessing
 from resnet_bench.networks import Arm, arm_name, display_name
 
 LONGEST = 500  # characters that name runs of several settings
@@ -17,7 +17,7 @@ def chance(frames: StudyFrames) -> float:
     """Error (%) of guessing; of 10 classes while no run has finished."""
     if frames.runs.empty:
         return 90.0
-    return 100 * (1 - 1 / int(frames.runs["num_classes"].max()))
+    return float(error_of_guessing(int(frames.runs["num_classes"].max())))
 
 
 def arm_title(arm: Arm) -> str:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from resnet_bench.analysis.contrasts import (
@@ -21,7 +22,15 @@ from resnet_bench.analysis.contrasts import (
 )
 from resnet_bench.analysis.findings import CONTRADICTED, DECISIONS, NO_DIFFERENCE, SUPPORTED, Evidence, weights_of
 from resnet_bench.analysis.rules import FIRST, OTHERS, SECOND
-from resnet_bench.analysis.statistics import Interval, Moments, above, below, weighted_holm
+from resnet_bench.analysis.statistics import Floats, Interval, Moments, weighted_holm
+
+
+def above(values: ArrayLike, limit: float, finest: float = 0.01) -> Floats:
+    return Moments.of(values, finest).above(limit)
+
+
+def below(values: ArrayLike, limit: float, finest: float = 0.01) -> Floats:
+    return Moments.of(values, finest).below(limit)
 
 
 def test_interval_is_scipys_and_by_hand() -> None:

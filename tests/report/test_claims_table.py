@@ -12,13 +12,13 @@ import pytest
 from resnet_bench.analysis.findings import (
     BEYOND,
     CONTRADICTED,
+    DECISIONS,
     NO_DIFFERENCE,
     NOT_MEASURED,
     NOT_TESTABLE,
     SOUND,
     SUPPORTED,
     UNDECIDED,
-    VERDICTS,
     claim_row,
 )
 from resnet_bench.analysis.rules import DATE, VERSION
@@ -54,6 +54,8 @@ STATEMENTS = {
     "lesions": "a residual net bears the loss of a block better than its plain twin",
 }
 KINDS = {"fair": SOUND, "lesions": BEYOND}
+
+VERDICTS = (*DECISIONS, UNDECIDED, NOT_MEASURED)
 
 
 def claim(name: str, verdict: str = SUPPORTED, *, trained: str = NOT_TESTABLE, **values: Any) -> ClaimRow:
